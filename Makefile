@@ -1,0 +1,66 @@
+# Everything a contributor runs. Needs Python 3.11 or newer and make; the rest is installed into .venv-*.
+# Another Airflow: make test AIRFLOW=2.11.2. Some tests only: make test ARGS="-k download".
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+NEWEST := 3.3.2
+OLDEST := 2.11.2
+AIRFLOW ?= $(NEWEST)
+ARGS ?=
+
+VENV := .venv-$(AIRFLOW)
+READY := $(VENV)/.ready
+# Lint reads the code against the newest Airflow whatever AIRFLOW says: that is the one with types to check.
+LINT_VENV := .venv-$(NEWEST)
+LINT_READY := $(LINT_VENV)/.ready
+
+.PHONY: help
+help: ## Show this list
+	@echo "usage: make <target> [AIRFLOW=$(NEWEST) or $(OLDEST)] [ARGS=...]"
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: venv
+venv: $(READY) ## Build .venv-<airflow version> from the pinned versions
+
+# One rule for every version: the stem is the Airflow version.
+.venv-%/.ready: pyproject.toml .ci/constraints-%.txt .ci/venv
+	@.ci/venv $*
+
+.PHONY: test
+test: $(READY) ## Run the whole test suite (ARGS goes to pytest)
+	@$(VENV)/bin/python -m pytest $(ARGS)
+
+.PHONY: lint
+lint: $(LINT_READY) ## Check style (ruff), format and types (mypy --strict)
+	@$(LINT_VENV)/bin/ruff check .
+	@$(LINT_VENV)/bin/ruff format --check .
+	@$(LINT_VENV)/bin/mypy
+
+.PHONY: format
+format: $(LINT_READY) ## Rewrite the code in the project's format
+	@$(LINT_VENV)/bin/ruff check --fix-only .
+	@$(LINT_VENV)/bin/ruff format .
+
+.PHONY: demo
+demo: $(READY) ## Restore a noisy recording with a real Airflow and the local sandbox, and measure it
+	@$(VENV)/bin/python -m tests.demo $(ARGS)
+
+.PHONY: bench
+bench: $(READY) ## Measure memory, speed and triggerer load
+	@$(VENV)/bin/python benchmarks/run.py $(ARGS)
+
+.PHONY: constraints
+constraints: ## Resolve the pinned versions anew (needs network)
+	@.ci/constraints $(NEWEST) $(OLDEST)
+
+.PHONY: recording
+recording: $(READY) ## Make the noisy example recording anew (needs espeak-ng)
+	@$(VENV)/bin/python .ci/make_recording.py
+
+.PHONY: clean
+clean: ## Remove everything that was built here
+	@rm -rf .venv-* .tools .demo build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
