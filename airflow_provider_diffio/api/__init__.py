@@ -1,0 +1,1 @@
+"""Diffio over HTTP. Knows nothing of Airflow and imports nothing from it."""

@@ -1,0 +1,106 @@
+"""Reading one answer of Diffio: tolerant where it may be, strict where the next step depends on it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from airflow_provider_diffio.api.errors import DiffioAnswerError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, repr=False)
+class Answer:
+    """
+    A JSON object that an endpoint answered, and the endpoint's name for messages.
+
+    ``need_*`` raise when the field is missing or has another type; the others answer None (or an empty
+    value) then, so that a field Diffio adds, drops or leaves null never breaks a user who does not need it.
+    """
+
+    body: Mapping[str, Any]
+    endpoint: str
+    within: str = ""
+
+    def need_text(self, field: str) -> str:
+        value = self.body.get(field)
+        if not isinstance(value, str) or not value:
+            raise self._lacks(field, "a non-empty string")
+        return value
+
+    def need_count(self, field: str) -> int:
+        value = self.number(field)
+        if value is None or value <= 0 or value != int(value):
+            raise self._lacks(field, "a positive whole number")
+        return int(value)
+
+    def need_object(self, field: str) -> Answer:
+        value = self.object(field)
+        if value is None:
+            raise self._lacks(field, "an object")
+        return value
+
+    def need_objects(self, field: str, read: Callable[[Answer], T]) -> tuple[T, ...]:
+        value = self.body.get(field)
+        if not isinstance(value, list):
+            raise self._lacks(field, "a list")
+        return tuple(
+            read(Answer(item, self.endpoint, self._inside(f"{field}[{i}]")))
+            for i, item in enumerate(value)
+            if isinstance(item, Mapping)
+        )
+
+    def text(self, field: str) -> str | None:
+        value = self.body.get(field)
+        return value if isinstance(value, str) and value else None
+
+    def number(self, field: str) -> float | None:
+        value = self.body.get(field)
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            return None
+        # JSON from Python may hold NaN and Infinity, and 1e999 reads as infinity.
+        return value if abs(value) < 1e18 else None
+
+    def whole(self, field: str) -> int | None:
+        value = self.number(field)
+        return None if value is None else int(value)
+
+    def flag(self, field: str) -> bool | None:
+        value = self.body.get(field)
+        return value if isinstance(value, bool) else None
+
+    def time(self, field: str) -> dt.datetime | None:
+        value = self.text(field)
+        if value is None:
+            return None
+        try:
+            moment = dt.datetime.fromisoformat(value)
+        except ValueError:
+            return None
+        return moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
+
+    def object(self, field: str) -> Answer | None:
+        value = self.body.get(field)
+        if not isinstance(value, Mapping):
+            return None
+        return Answer(value, self.endpoint, self._inside(field))
+
+    def plain(self, field: str) -> dict[str, Any]:
+        value = self.body.get(field)
+        return dict(value) if isinstance(value, Mapping) else {}
+
+    def texts(self, field: str) -> tuple[str, ...]:
+        value = self.body.get(field)
+        return tuple(item for item in value if isinstance(item, str)) if isinstance(value, list) else ()
+
+    def _inside(self, field: str) -> str:
+        return f"{self.within}.{field}" if self.within else field
+
+    def _lacks(self, field: str, kind: str) -> DiffioAnswerError:
+        return DiffioAnswerError(
+            f"The answer of {self.endpoint} has no usable '{self._inside(field)}' (expected {kind}).",
+            endpoint=self.endpoint,
+        )

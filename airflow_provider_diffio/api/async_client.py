@@ -1,0 +1,164 @@
+"""DiffioAsyncClient: carries calls to Diffio on an event loop, on aiohttp. What a triggerer needs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import ssl
+import urllib.request
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import TypeVar
+
+import aiohttp
+
+from airflow_provider_diffio.api.endpoints import Call
+from airflow_provider_diffio.api.responses import (
+    MAX_ANSWER_BYTES,
+    connection_error,
+    read_answer,
+    too_big_error,
+)
+from airflow_provider_diffio.api.settings import ClientSettings
+
+T = TypeVar("T")
+
+
+class DiffioAsyncClient:
+    """
+    Diffio, asynchronously. Use it in ``async with``, on the loop it was made on.
+
+    :param settings: where Diffio is, and as whom to talk to it.
+    :param sleep: how to wait between tries.
+    """
+
+    def __init__(
+        self, settings: ClientSettings, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    ) -> None:
+        self.settings = settings
+        self._sleep = sleep
+        self._session: aiohttp.ClientSession | None = None
+        self._proxy = settings.proxy or _environment_proxy(settings)
+
+    async def __aenter__(self) -> DiffioAsyncClient:
+        # Reading the CA bundle takes tens of milliseconds, which a shared loop should not stand still for.
+        tls = await asyncio.to_thread(_tls_context, self.settings.verify)
+        connector = aiohttp.TCPConnector(ssl=tls, limit=16, ttl_dns_cache=300, keepalive_timeout=75)
+        self._session = aiohttp.ClientSession(
+            connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=True
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def call(self, call: Call[T]) -> T:
+        """
+        Send a call to the API and return what it answers, after the tries that the policy allows.
+
+        :param call: from :mod:`~airflow_provider_diffio.api.endpoints`.
+        :raises DiffioError: when it did not work.
+        """
+
+        async def send() -> T:
+            return await self.call_once(call)
+
+        return await self.settings.retry.async_retrying(call.repeatable, self._sleep)(send)
+
+    async def call_once(self, call: Call[T]) -> T:
+        """
+        Send a call to the API one single time, for a caller that decides itself what to do about failures.
+
+        :param call: from :mod:`~airflow_provider_diffio.api.endpoints`.
+        :raises DiffioError: when it did not work.
+        """
+        if self._session is None:
+            raise RuntimeError("DiffioAsyncClient is used outside of its 'async with' block.")
+        timeout = self.settings.timeout
+        failure: Exception | None = None
+        try:
+            async with self._session.post(
+                f"{self.settings.base_url}/{call.path}",
+                data=json.dumps(call.body).encode(),
+                headers=self.settings.request_headers(),
+                allow_redirects=False,
+                proxy=self._proxy,
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=timeout, sock_read=timeout),
+            ) as response:
+                body = await _read_bounded(response)
+                status, headers = response.status, dict(response.headers)
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            failure = error
+        if failure is not None:
+            # Raised out here, so that the library's error is not its context.
+            raise connection_error(call, _describe_failure(failure, timeout), self.settings.host)
+        if body is None:
+            raise too_big_error(call, status)
+        return read_answer(call, status, headers, body, [self.settings.api_key])
+
+
+async def _read_bounded(response: aiohttp.ClientResponse) -> bytes | None:
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in response.content.iter_chunked(64 * 1024):
+        size += len(chunk)
+        if size > MAX_ANSWER_BYTES:
+            return None
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _describe_failure(error: BaseException, timeout: float) -> str:
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return f"connecting took longer than {timeout:g} s"
+    if isinstance(error, TimeoutError):
+        return f"nothing came for {timeout:g} s"
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return "its TLS certificate is not trusted"
+    if isinstance(error, aiohttp.ClientSSLError):
+        return "the TLS handshake failed"
+    if isinstance(error, aiohttp.ClientProxyConnectionError):
+        return "the proxy did not pass the request on"
+    if isinstance(error, aiohttp.ClientConnectorDNSError) or isinstance(
+        getattr(error, "os_error", None), socket.gaierror
+    ):
+        return "its name can not be resolved"
+    if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, ConnectionRefusedError):
+        return "it refused the connection"
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return "the connection broke in the middle of the answer"
+    return "the connection broke"
+
+
+def _tls_context(verify: bool | str) -> ssl.SSLContext:
+    """Trust what requests trusts, so that a connection works on workers and triggerers or on neither."""
+    if verify is False:
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        return context
+    bundle = verify if isinstance(verify, str) else _default_ca_bundle()
+    if os.path.isdir(bundle):  # noqa: PTH112 - runs in a thread, on a plain string
+        return ssl.create_default_context(capath=bundle)
+    return ssl.create_default_context(cafile=bundle)
+
+
+def _default_ca_bundle() -> str:
+    import certifi
+
+    named = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
+    return named or certifi.where()
+
+
+def _environment_proxy(settings: ClientSettings) -> str | None:
+    # aiohttp's own trust_env would also read ~/.netrc and clash with our Authorization header.
+    if urllib.request.proxy_bypass(settings.host):
+        return None
+    proxies = urllib.request.getproxies()
+    return proxies.get(settings.base_url.partition(":")[0]) or proxies.get("all")

@@ -1,0 +1,410 @@
+"""DiffioClient: carries calls to Diffio and bytes to and from its hosts, on requests and tenacity."""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, TypeVar
+from urllib.parse import urljoin, urlsplit
+
+import requests
+import requests.adapters
+import requests.auth
+
+from airflow_provider_diffio.api.endpoints import Body, Call, EdgeCall
+from airflow_provider_diffio.api.errors import (
+    DiffioAnswerError,
+    DiffioApiError,
+    DiffioLinkRefusedError,
+    DiffioTransferError,
+    DiffioUploadRefusedError,
+)
+from airflow_provider_diffio.api.models import SignedPutUpload
+from airflow_provider_diffio.api.responses import (
+    MAX_ANSWER_BYTES,
+    connection_error,
+    read_answer,
+    too_big_error,
+)
+from airflow_provider_diffio.api.retry import parse_retry_after
+from airflow_provider_diffio.api.settings import USER_AGENT, ClientSettings, RequestOptions
+
+T = TypeVar("T")
+Options = RequestOptions | Mapping[str, Any] | None
+
+#: Bytes moved at once; the libraries' own 8 to 16 KiB spend most of their time in Python.
+BLOCK_BYTES = 1024 * 1024
+_MAX_REDIRECTS = 5
+_LINK_REFUSED = frozenset({401, 403, 404, 410})
+
+
+class DiffioClient:
+    """
+    Diffio, synchronously. Safe to use from several threads; close it when done, or use it in ``with``.
+
+    :param settings: where Diffio is, and as whom to talk to it.
+    :param sleep: how to wait between tries.
+    """
+
+    def __init__(self, settings: ClientSettings, *, sleep: Callable[[float], None] = time.sleep) -> None:
+        self.settings = settings
+        self.sleep = sleep
+        self._session = requests.Session()
+        adapter = _BigBlocks(pool_maxsize=16)
+        self._session.mount("https://", adapter)
+        self._session.mount("http://", adapter)
+        if settings.proxy:
+            self._session.proxies = {"http": settings.proxy, "https": settings.proxy}
+
+    def __enter__(self) -> DiffioClient:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._session.close()
+
+    def call(self, call: Call[T], options: Options = None) -> T:
+        """
+        Send a call to the API and return what it answers.
+
+        :param call: from :mod:`~airflow_provider_diffio.api.endpoints`.
+        :param options: what this call does differently.
+        :raises DiffioError: when it did not work, after the tries that the policy allows.
+        """
+        settings = self.settings.with_options(options)
+
+        def send() -> T:
+            return self._exchange(
+                call,
+                settings,
+                method="POST",
+                url=f"{settings.base_url}/{call.path}",
+                headers=settings.request_headers(),
+                data=json.dumps(call.body).encode(),
+            )
+
+        return settings.retry.retrying(call.repeatable, self.sleep)(send)
+
+    def call_edge(self, call: EdgeCall[T], options: Options = None) -> T:
+        """
+        Send a call to the upload host, under the session's token and without the API key.
+
+        :param call: from :mod:`~airflow_provider_diffio.api.endpoints`; a part's content must be bytes, or a
+            stream that ``seek(0)`` takes back to its start.
+        :param options: what this call does differently; headers and key do not apply to this host.
+        :raises DiffioError: when it did not work, after the tries that the policy allows.
+        """
+        settings = self.settings.with_options(options)
+        self._check_target(call.session.base_url, "upload", "create_project")
+
+        def send() -> T:
+            if not isinstance(call.content, bytes):
+                call.content.seek(0)
+            return self._exchange(
+                call,
+                settings,
+                method=call.method,
+                url=call.url,
+                headers={
+                    "Authorization": f"Bearer {call.session.token}",
+                    "Content-Type": call.content_type,
+                    "User-Agent": USER_AGENT,
+                },
+                data=call.content,
+                params=call.query,
+            )
+
+        return settings.retry.retrying(call.repeatable, self.sleep)(send)
+
+    def put_file(
+        self, upload: SignedPutUpload, content: Body, content_type: str, options: Options = None
+    ) -> None:
+        """
+        Send a whole file to a signed URL: the announced Content-Type, no Authorization.
+
+        :param upload: from ``create_project``.
+        :param content: a stream that knows its length and that ``seek(0)`` takes back to its start.
+        :param content_type: as announced to ``create_project``.
+        :param options: what this call does differently; headers and key do not apply to this host.
+        :raises DiffioError: when it did not work, after the tries that the policy allows.
+        """
+        settings = self.settings.with_options(options)
+        self._check_target(upload.url, "upload", "create_project")
+        # Sending a file to the same place twice leaves the same file there, so this call is repeatable.
+        call: Call[None] = Call("the signed upload URL", lambda _: None)
+
+        def send() -> None:
+            content.seek(0)
+            headers = {"Content-Type": content_type, "User-Agent": USER_AGENT}
+            with self._open(
+                call, settings, method=upload.method, url=upload.url, headers=headers, data=content
+            ) as response:
+                if response.status_code >= 300:
+                    raise _signed_put_error(response)
+
+        settings.retry.retrying(repeatable=True, sleep=self.sleep)(send)
+
+    @contextmanager
+    def open_media(
+        self, url: str, *, offset: int = 0, validator: str | None = None, options: Options = None
+    ) -> Iterator[MediaStream]:
+        """
+        Open a download link, without any credential of ours.
+
+        :param url: from ``get_generation_download``.
+        :param offset: bytes already there; the server is asked for the rest of the same file.
+        :param validator: the ETag under which the first bytes came, so that the rest is of the same file.
+        :param options: what this call does differently; headers and key do not apply to this host.
+        :raises DiffioLinkRefusedError: when the link is not accepted (any more).
+        :raises DiffioTransferError: when the host does not answer, or answers another error.
+        :raises DiffioAnswerError: when a link or redirect leads where it must not.
+        """
+        settings = self.settings.with_options(options)
+        headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
+        if offset:
+            headers["Range"] = f"bytes={offset}-"
+            if validator:
+                headers["If-Range"] = validator
+        call: Call[None] = Call("the download link", lambda _: None)
+        for _ in range(_MAX_REDIRECTS):
+            self._check_target(url, "download", "get_generation_download")
+            with self._open(call, settings, method="GET", url=url, headers=headers) as response:
+                if response.status_code in (301, 302, 303, 307, 308):
+                    url = urljoin(url, response.headers.get("location", ""))
+                    continue
+                yield _media_stream(response, offset)
+                return
+        raise DiffioAnswerError(
+            f"The download link was redirected more than {_MAX_REDIRECTS} times.",
+            endpoint="get_generation_download",
+        )
+
+    def _check_target(self, url: str, purpose: str, endpoint: str) -> None:
+        if not self.settings.permits(url):
+            scheme = url.partition(":")[0][:20]
+            raise DiffioAnswerError(
+                f"Diffio named {scheme}://{_host(url)} as {purpose} host; only https will do.",
+                endpoint=endpoint,
+                advice="Nothing was sent there. If this goes on, ask Diffio.",
+            )
+
+    def _exchange(
+        self, call: Call[T] | EdgeCall[T], settings: ClientSettings, *, url: str, **request: Any
+    ) -> T:
+        with self._open(call, settings, url=url, **request) as response:
+            body = _read_bounded(response)
+            if body is None:
+                raise too_big_error(call, response.status_code)
+            secrets = [settings.api_key]
+            if isinstance(call, EdgeCall):
+                secrets.append(call.session.token)
+            return read_answer(call, response.status_code, response.headers, body, secrets)
+
+    @contextmanager
+    def _open(
+        self,
+        call: Call[Any] | EdgeCall[Any],
+        settings: ClientSettings,
+        *,
+        url: str,
+        headers: Mapping[str, str],
+        **request: Any,
+    ) -> Iterator[requests.Response]:
+        failure: Exception | None = None
+        try:
+            with self._session.request(
+                url=url,
+                headers=headers,
+                # Without an auth of its own, requests would put credentials from ~/.netrc in place of ours.
+                auth=_NoAuth(),
+                timeout=settings.timeout,
+                # Given per request, since the session's value loses against REQUESTS_CA_BUNDLE.
+                verify=self._verify(),
+                allow_redirects=False,
+                stream=True,
+                **request,
+            ) as response:
+                yield response
+        except requests.RequestException as error:
+            failure = error
+        if failure is not None:
+            # Raised out here, so that the original, whose text holds the URL, is not its context.
+            raise connection_error(call, describe_failure(failure, settings.timeout), _host(url)) from None
+
+    def _verify(self) -> bool | str | None:
+        return None if self.settings.verify is True else self.settings.verify
+
+
+@dataclass(frozen=True)
+class MediaStream:
+    """
+    An open download.
+
+    :ivar total_bytes: length of the whole file, where the server says.
+    :ivar offset: where in the file the first byte stands: what was asked for, or 0 when the
+        server starts over.
+    :ivar validator: the file's strong ETag, where the server says.
+    """
+
+    response: requests.Response
+    total_bytes: int | None
+    offset: int
+    validator: str | None
+
+    def blocks(self) -> Iterator[bytes]:
+        """
+        Return the bytes in blocks of up to 1 MiB.
+
+        :raises DiffioTransferError: when the connection breaks or the body ends early.
+        """
+        failure: Exception | None = None
+        try:
+            yield from self.response.iter_content(BLOCK_BYTES)
+        except requests.RequestException as error:
+            failure = error
+        if failure is not None:
+            # Raised out here, so that the original, whose text may hold the signed URL, is not its context.
+            raise DiffioTransferError(
+                f"The download broke off: {describe_failure(failure, 0)}.", endpoint="get_generation_download"
+            )
+
+
+class _NoAuth(requests.auth.AuthBase):
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        return request
+
+
+class _BigBlocks(requests.adapters.HTTPAdapter):
+    """Sends request bodies in large blocks; urllib3's own are 16 KiB."""
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        super().init_poolmanager(*args, blocksize=BLOCK_BYTES, **options)
+
+
+def describe_failure(error: BaseException, timeout: float) -> str:
+    """
+    Return why no answer came, in words that hold no URL (a signed one is a secret).
+
+    :param error: what the HTTP library raised.
+    :param timeout: the timeout in seconds that was in force.
+    """
+    if isinstance(error, requests.ConnectTimeout):
+        return f"connecting took longer than {timeout:g} s"
+    if isinstance(error, requests.Timeout) or "timed out" in str(error):
+        return f"nothing came for {timeout:g} s" if timeout else "nothing came any more"
+    causes = list(_causes(error))
+    for cause in causes:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"its TLS certificate is not trusted ({cause.verify_message})"
+        if isinstance(cause, socket.gaierror):
+            return "its name can not be resolved"
+        if isinstance(cause, ConnectionRefusedError):
+            return "it refused the connection"
+    if isinstance(error, requests.exceptions.ProxyError):
+        return "the proxy did not pass the request on"
+    if isinstance(error, requests.exceptions.SSLError):
+        return "the TLS handshake failed"
+    if isinstance(error, (requests.exceptions.InvalidHeader, requests.exceptions.InvalidURL)):
+        return "the request could not be written (a header or the URL is malformed)"
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return "the connection broke in the middle of the answer"
+    for cause in causes:
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror.lower()
+    return "the connection broke"
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Walk an exception, its causes, and the exceptions that urllib3 packs into arguments."""
+    seen: set[int] = set()
+    queue: list[Any] = [error]
+    while queue:
+        item = queue.pop(0)
+        if not isinstance(item, BaseException) or id(item) in seen:
+            continue
+        seen.add(id(item))
+        yield item
+        queue += [item.__cause__, item.__context__, getattr(item, "reason", None), *item.args]
+
+
+def _read_bounded(response: requests.Response) -> bytes | None:
+    chunks: list[bytes] = []
+    size = 0
+    for chunk in response.iter_content(64 * 1024):
+        size += len(chunk)
+        if size > MAX_ANSWER_BYTES:
+            return None
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _host(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        port = f":{parts.port}" if parts.port else ""
+        return f"{parts.hostname or 'no host'}{port}"
+    except ValueError:
+        return "no host"
+
+
+def _signed_put_error(response: requests.Response) -> DiffioApiError | DiffioTransferError:
+    # The body is not shown: a store's error page may repeat the signed URL.
+    status = response.status_code
+    if status in (401, 403):
+        return DiffioUploadRefusedError(
+            "The store refused the signed upload URL.", status_code=status, endpoint="create_project"
+        )
+    retry_after = parse_retry_after(response.headers.get("retry-after"), time.time())
+    cls = DiffioTransferError if status in (408, 429) or status >= 500 else DiffioApiError
+    return cls(
+        "The store did not take the file.",
+        status_code=status,
+        endpoint="create_project",
+        retry_after=retry_after,
+    )
+
+
+def _media_stream(response: requests.Response, offset: int) -> MediaStream:
+    status = response.status_code
+    if status in _LINK_REFUSED:
+        raise DiffioLinkRefusedError("The media host refused the download link.", status_code=status)
+    if status not in (200, 206):
+        raise DiffioTransferError(
+            "The media host did not send the file.",
+            status_code=status,
+            retry_after=parse_retry_after(response.headers.get("retry-after"), time.time()),
+        )
+    # The length of an encoded body says nothing about the file.
+    encoded = response.headers.get("content-encoding", "identity") != "identity"
+    length = None if encoded else _whole(response.headers.get("content-length"))
+    # A weak ETag does not promise the same bytes.
+    etag = response.headers.get("etag")
+    validator = etag if etag and not etag.startswith("W/") else None
+    if status == 200:
+        return MediaStream(response, length, 0, validator)
+    start, total = _content_range(response.headers.get("content-range"))
+    if start != offset:
+        raise DiffioTransferError("The media host sent another range than was asked for.", status_code=status)
+    return MediaStream(response, total, offset, validator)
+
+
+def _content_range(value: str | None) -> tuple[int | None, int | None]:
+    """Return start and total length of ``bytes 10-19/20``."""
+    unit, _, rest = (value or "").partition(" ")
+    span, _, total = rest.partition("/")
+    return (_whole(span.partition("-")[0]), _whole(total)) if unit == "bytes" else (None, None)
+
+
+def _whole(text: str | None) -> int | None:
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 19 else None

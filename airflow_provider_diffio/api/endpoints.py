@@ -1,0 +1,430 @@
+"""
+Every endpoint of Diffio, stated once as data: path, body, what it answers, whether it may be sent again.
+
+A function here makes a :class:`Call`; the two clients only carry it. Bad input raises
+:class:`~airflow_provider_diffio.api.errors.DiffioInputError` here, before a byte is sent.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Generic, Protocol, TypeVar
+from urllib.parse import quote
+
+from airflow_provider_diffio.api import models
+from airflow_provider_diffio.api.answers import Answer
+from airflow_provider_diffio.api.errors import DiffioInputError
+
+T = TypeVar("T")
+
+DEFAULT_MODEL = "diffio-4.6-flash"
+DOWNLOAD_TYPES = ("audio", "video", "transcript")
+#: The official SDK's second name for ``audio``, which is always an mp3.
+DOWNLOAD_TYPE_ALIASES = {"mp3": "audio"}
+WEBHOOK_EVENT_TYPES = (
+    "generation.queued",
+    "generation.processing",
+    "generation.failed",
+    "generation.completed",
+)
+WEBHOOK_MODES = ("test", "live")
+IDEMPOTENCY_KEY_LENGTH = 255
+API_KEY_LABEL_LENGTH = 80
+
+#: Models whose path is not their own name.
+_MODEL_PATHS = {"diffio-2": "diffio-2.0", "diffio-2-flash": "diffio-2.0-flash", "diffio-3": "diffio-3.0"}
+
+
+class Body(Protocol):
+    """A request body that is read in blocks, knows its length, and starts over at ``seek(0)``."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, size: int = -1, /) -> bytes: ...
+
+    def seek(self, offset: int, /) -> int: ...
+
+
+@dataclass(frozen=True)
+class Call(Generic[T]):
+    """
+    One call of an endpoint, not yet sent.
+
+    :ivar path: path below the base URL.
+    :ivar body: the JSON object to send.
+    :ivar read: makes the result from the answer.
+    :ivar repeatable: whether sending it twice does no harm.
+    :ivar may_bill: whether it may create something that is billed.
+    :ivar project_id: for messages.
+    :ivar generation_id: for messages.
+    """
+
+    path: str
+    read: Callable[[Answer], T]
+    body: Mapping[str, Any] = field(default_factory=dict)
+    repeatable: bool = True
+    may_bill: bool = False
+    project_id: str | None = None
+    generation_id: str | None = None
+
+    @property
+    def name(self) -> str:
+        return self.path
+
+
+@dataclass(frozen=True)
+class EdgeCall(Generic[T]):
+    """One call of the edge upload API: another host, the session's token as its only credential."""
+
+    session: models.EdgeUpload
+    action: str
+    read: Callable[[Answer], T]
+    method: str = "POST"
+    content: bytes | Body = b""
+    content_type: str = "application/json"
+    query: Mapping[str, str] = field(default_factory=dict)
+    repeatable: bool = True
+
+    @property
+    def url(self) -> str:
+        return f"{self.session.base_url}/v1/uploads/{self.action}"
+
+    @property
+    def name(self) -> str:
+        return f"uploads/{self.action}"
+
+
+# --- projects ------------------------------------------------------------------------------------------
+
+
+def create_project(
+    file_name: str,
+    *,
+    content_type: str,
+    content_length: int,
+    file_format: str | None = None,
+    params: Mapping[str, Any] | None = None,
+) -> Call[models.CreatedProject]:
+    """
+    Announce a file and learn where to send it.
+
+    Not idempotent: Diffio has no key for it. A second attempt after a lost answer leaves a project in the
+    state ``uploading`` behind, which is not billed and can not be deleted; so it is repeatable in the sense
+    that nothing is paid twice.
+    """
+    body: dict[str, Any] = {
+        "fileName": _text(file_name, "file_name"),
+        "contentType": _text(content_type, "content_type"),
+        "contentLength": content_length,
+    }
+    if file_format is not None:
+        body["fileFormat"] = _text(file_format, "file_format")
+    if params is not None:
+        body["params"] = _json_object(params, "params")
+    return Call("create_project", models.CreatedProject.read, body)
+
+
+def complete_project_upload(project_id: str) -> Call[models.UploadConfirmation]:
+    """Confirm that the file arrived, which starts preprocessing. Idempotent."""
+    return _about_project("complete_project_upload", project_id, models.UploadConfirmation.read)
+
+
+def list_projects() -> Call[tuple[models.ProjectSummary, ...]]:
+    """List the projects of the calling API key. There is no pagination."""
+    return Call("list_projects", _objects("projects", models.ProjectSummary.read))
+
+
+def list_project_generations(project_id: str) -> Call[tuple[models.GenerationSummary, ...]]:
+    """List the generations of one project. There is no pagination."""
+    return _about_project(
+        "list_project_generations", project_id, _objects("generations", models.GenerationSummary.read)
+    )
+
+
+# --- generations ---------------------------------------------------------------------------------------
+
+
+def create_generation(
+    project_id: str,
+    *,
+    model: str = DEFAULT_MODEL,
+    sampling: Mapping[str, Any] | None = None,
+    params: Mapping[str, Any] | None = None,
+    idempotency_key: str | None = None,
+) -> Call[models.Generation]:
+    """
+    Buy a restoration. Sent again only under an idempotency key, which Diffio scopes to the project.
+
+    The model is part of the path; any model id is accepted here, since Diffio decides which it offers.
+    """
+    model = check_model(model)
+    body: dict[str, Any] = {"apiProjectId": _text(project_id, "project_id")}
+    if sampling is not None:
+        body["sampling"] = _json_object(sampling, "sampling")
+    if params:
+        body["params"] = _json_object(params, "params")
+    if idempotency_key is not None:
+        body["idempotencyKey"] = check_idempotency_key(idempotency_key)
+
+    def read(answer: Answer) -> models.Generation:
+        return models.Generation(
+            generation_id=answer.need_text("generationId"),
+            api_project_id=answer.text("apiProjectId") or project_id,
+            model=answer.text("modelKey") or model,
+            status=answer.text("status") or "queued",
+            idempotent_replay=answer.flag("idempotentReplay") is True,
+        )
+
+    return Call(
+        f"{quote(_MODEL_PATHS.get(model, model), safe='')}-generation",
+        read,
+        body,
+        repeatable=idempotency_key is not None,
+        may_bill=True,
+        project_id=project_id,
+    )
+
+
+def get_generation_progress(
+    generation_id: str, project_id: str | None = None
+) -> Call[models.GenerationProgress]:
+    """Ask how far a generation is. The project id only speeds up Diffio's lookup."""
+    body = {"generationId": _text(generation_id, "generation_id")}
+    if project_id is not None:
+        body["apiProjectId"] = _text(project_id, "project_id")
+    return Call(
+        "get_generation_progress",
+        models.GenerationProgress.read,
+        body,
+        project_id=project_id,
+        generation_id=generation_id,
+    )
+
+
+def get_generation_download(
+    generation_id: str, project_id: str, download_type: str | None = None
+) -> Call[models.GenerationDownload]:
+    """Ask for a link. Without a type Diffio answers the video of a video project, else the audio."""
+    body = {
+        "generationId": _text(generation_id, "generation_id"),
+        "apiProjectId": _text(project_id, "project_id"),
+    }
+    if download_type is not None:
+        body["downloadType"] = check_download_type(download_type)
+    return Call(
+        "get_generation_download",
+        models.GenerationDownload.read,
+        body,
+        project_id=project_id,
+        generation_id=generation_id,
+    )
+
+
+# --- account, keys, usage ------------------------------------------------------------------------------
+
+
+def get_account_settings() -> Call[models.AccountSettings]:
+    """Read the account's settings (scope ``account:read``)."""
+    return Call("account/settings/get", models.AccountSettings.read)
+
+
+def update_account_settings(billing_policy: Mapping[str, Any]) -> Call[models.AccountSettings]:
+    """Set the account's billing policy (admin keys, scope ``account:write``)."""
+    body = {"billingPolicy": _json_object(billing_policy, "billing_policy")}
+    return Call("account/settings/update", models.AccountSettings.read, body)
+
+
+def create_api_key(
+    label: str, scopes: Collection[str], resource_bounds: Mapping[str, Any] | None = None
+) -> Call[models.ApiKey]:
+    """
+    Create a scoped key (admin keys, scope ``keys:write``).
+
+    Not repeatable: a lost answer loses the only copy of the plaintext, and a second call makes a second key.
+    """
+    if len(_text(label, "label")) > API_KEY_LABEL_LENGTH:
+        raise DiffioInputError(f"label has {len(label)} characters; Diffio takes {API_KEY_LABEL_LENGTH}.")
+    if isinstance(scopes, str) or not all(isinstance(scope, str) and scope for scope in scopes):
+        raise DiffioInputError("scopes must be a list of scope names such as 'projects:read'.")
+    body = {
+        "label": label,
+        "scopes": list(scopes),
+        "resourceBounds": _json_object(resource_bounds or {}, "resource_bounds"),
+    }
+    return Call("api_keys/create", models.ApiKey.read_with_secret, body, repeatable=False)
+
+
+def list_api_keys() -> Call[tuple[models.ApiKey, ...]]:
+    """List the account's keys without their plaintext (scope ``keys:read``)."""
+    return Call("api_keys/list", _objects("keys", models.ApiKey.read))
+
+
+def rotate_api_key(key_id: str) -> Call[models.ApiKey]:
+    """Replace a key's plaintext (scope ``keys:write``). Not repeatable: each call makes a new plaintext."""
+    body = {"keyId": _text(key_id, "key_id")}
+    return Call("api_keys/rotate", models.ApiKey.read_with_secret, body, repeatable=False)
+
+
+def revoke_api_key(key_id: str) -> Call[models.ApiKey]:
+    """Revoke a key for good (scope ``keys:write``)."""
+    return Call("api_keys/revoke", models.ApiKey.read, {"keyId": _text(key_id, "key_id")})
+
+
+def get_usage_summary(api_key_id: str | None = None) -> Call[models.UsageSummary]:
+    """Read what a key used, by billing period (scope ``usage:read``)."""
+    body = {} if api_key_id is None else {"apiKeyId": _text(api_key_id, "api_key_id")}
+    return Call("usage/summary", models.UsageSummary.read, body)
+
+
+# --- webhooks ------------------------------------------------------------------------------------------
+
+
+def configure_webhook(
+    url: str, event_types: Collection[str], *, mode: str = "live", api_key_id: str | None = None
+) -> Call[models.WebhookConfiguration]:
+    """Tell Diffio where to deliver events (admin keys, scope ``webhooks:write``)."""
+    if isinstance(event_types, str) or not event_types:
+        raise DiffioInputError("event_types must be a non-empty list of event types.")
+    body: dict[str, Any] = {
+        "mode": _one_of(mode, WEBHOOK_MODES, "mode"),
+        "url": _text(url, "url"),
+        "eventTypes": [_one_of(event, WEBHOOK_EVENT_TYPES, "event_types") for event in event_types],
+    }
+    if api_key_id is not None:
+        body["apiKeyId"] = _text(api_key_id, "api_key_id")
+    return Call("webhooks/configure", models.WebhookConfiguration.read, body)
+
+
+def send_webhook_test_event(
+    event_type: str,
+    *,
+    mode: str = "live",
+    api_key_id: str | None = None,
+    sample_payload: Mapping[str, Any] | None = None,
+) -> Call[models.WebhookTestEvent]:
+    """Have Diffio send a test event to the key's endpoints (scope ``webhooks:write``)."""
+    body: dict[str, Any] = {
+        "eventType": _one_of(event_type, WEBHOOK_EVENT_TYPES, "event_type"),
+        "mode": _one_of(mode, WEBHOOK_MODES, "mode"),
+    }
+    if api_key_id is not None:
+        body["apiKeyId"] = _text(api_key_id, "api_key_id")
+    if sample_payload is not None:
+        body["samplePayload"] = _json_object(sample_payload, "sample_payload")
+    return Call("webhooks/send_test_event", models.WebhookTestEvent.read, body)
+
+
+# --- the edge ------------------------------------------------------------------------------------------
+
+
+def start_edge_upload(session: models.EdgeUpload) -> EdgeCall[models.EdgeUploadStart]:
+    """Open a multipart upload; each call opens a fresh one."""
+    return EdgeCall(session, "start", models.EdgeUploadStart.read, content=b"{}")
+
+
+def send_edge_part(
+    session: models.EdgeUpload, upload_id: str, number: int, content: bytes | Body
+) -> EdgeCall[models.EdgePart]:
+    """Send one part, numbered from 1; sending it again replaces it. ``content`` must know its length."""
+    return EdgeCall(
+        session,
+        f"parts/{number}",
+        models.EdgePart.read,
+        method="PUT",
+        content=content,
+        content_type="application/octet-stream",
+        query={"uploadId": upload_id},
+    )
+
+
+def complete_edge_upload(
+    session: models.EdgeUpload, upload_id: str, etags: Mapping[int, str]
+) -> EdgeCall[models.EdgeUploadEnd]:
+    """Put the parts together. Repeatable: a repeat is answered from the stored object."""
+    parts = [{"partNumber": number, "etag": etags[number]} for number in sorted(etags)]
+    content = json.dumps({"uploadId": upload_id, "parts": parts}).encode()
+    return EdgeCall(session, "complete", models.EdgeUploadEnd.read, content=content)
+
+
+def abort_edge_upload(session: models.EdgeUpload, upload_id: str) -> EdgeCall[None]:
+    """Give an unfinished upload up, so that its parts are not kept."""
+    content = json.dumps({"uploadId": upload_id}).encode()
+    return EdgeCall(session, "abort", lambda _: None, content=content, repeatable=False)
+
+
+# --- checks --------------------------------------------------------------------------------------------
+
+
+def check_model(model: str) -> str:
+    """
+    Return the model id, trimmed.
+
+    :raises DiffioInputError: when it can not be part of an endpoint's path.
+    """
+    model = _text(model, "model").strip()
+    if not all(letter.isascii() and (letter.isalnum() or letter in "-._") for letter in model) or not model:
+        raise DiffioInputError(f"model {model!r} is no model id; {DEFAULT_MODEL!r} is one.")
+    return model
+
+
+def check_idempotency_key(key: str) -> str:
+    """
+    Return the key, trimmed as Diffio trims it.
+
+    :raises DiffioInputError: when it is not 1 to 255 characters long.
+    """
+    if not isinstance(key, str) or not 1 <= len(key.strip()) <= IDEMPOTENCY_KEY_LENGTH:
+        raise DiffioInputError(
+            f"idempotency_key must be a string of 1 to {IDEMPOTENCY_KEY_LENGTH} characters after trimming,"
+            f" not {key!r:.80}."
+        )
+    return key.strip()
+
+
+def check_download_type(download_type: str) -> str:
+    """
+    Return the download type that Diffio knows: ``audio``, ``video`` or ``transcript``.
+
+    :raises DiffioInputError: when it is none of them, nor the alias ``mp3``.
+    """
+    known = (*DOWNLOAD_TYPES, *DOWNLOAD_TYPE_ALIASES)
+    chosen = _one_of(download_type, known, "download_type")
+    return DOWNLOAD_TYPE_ALIASES.get(chosen, chosen)
+
+
+def _about_project(path: str, project_id: str, read: Callable[[Answer], T]) -> Call[T]:
+    body = {"apiProjectId": _text(project_id, "project_id")}
+    return Call(path, read, body, project_id=project_id)
+
+
+def _objects(field: str, read: Callable[[Answer], T]) -> Callable[[Answer], tuple[T, ...]]:
+    return partial(_read_objects, field, read)
+
+
+def _read_objects(field: str, read: Callable[[Answer], T], answer: Answer) -> tuple[T, ...]:
+    return answer.need_objects(field, read)
+
+
+def _text(value: Any, name: str) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise DiffioInputError(f"{name} must be a non-empty string, not {value!r:.80}.")
+    return value
+
+
+def _one_of(value: Any, known: Collection[str], name: str) -> str:
+    if value not in known:
+        raise DiffioInputError(f"{name} must be one of {', '.join(known)}; not {value!r:.80}.")
+    return str(value)
+
+
+def _json_object(value: Any, name: str) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise DiffioInputError(f"{name} must be a mapping (a JSON object), not {type(value).__name__}.")
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise DiffioInputError(f"{name} can not be sent as JSON: {error}.") from None
+    return dict(value)

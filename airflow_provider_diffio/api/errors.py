@@ -1,0 +1,300 @@
+"""
+Everything that can go wrong, as classes a user can act on.
+
+* DiffioError
+  x DiffioInputError (also ValueError)     nothing was sent, nothing was paid
+    + DiffioConfigurationError             the connection lacks something or says something impossible
+    + DiffioSourceChangedError             the recording changed while it was read
+  x DiffioConnectionError                  no answer: network, TLS, timeout
+  x DiffioAnswerError                      an answer that is not what the contract says
+  x DiffioTransferError                    an upload or download that did not arrive whole
+    + DiffioLinkRefusedError               a download link that the media host does not accept (any more)
+  x DiffioApiError                         an answer with an error status
+    + DiffioUploadRefusedError             401 or 403 from the upload host: the upload's own permission
+    + DiffioAuthenticationError            401
+    + DiffioBillingError                   402
+    + DiffioPermissionError                403
+    + DiffioNotFoundError                  404
+      - DiffioTranscriptUnavailableError   404 TRANSCRIPT_UNAVAILABLE
+    + DiffioConflictError                  409
+      - DiffioNotReadyError                409 without a code, or TRANSCRIPT_PENDING
+      - DiffioUploadMissingError           409 UPLOAD_MISSING
+      - DiffioIdempotencyConflictError     409 idempotencyKeyConflict
+    + DiffioModelRetiredError              410 model_retired
+    + DiffioTooLargeError                  413
+    + DiffioRateLimitError                 429
+    + DiffioServerError                    408 and 5xx
+  x DiffioWebhookError                     a delivery that is not proven to come from Diffio
+  x DiffioGenerationError                  what became of a generation that may have been paid
+    + DiffioGenerationFailedError          Diffio reports it as failed
+    + DiffioGenerationTimeoutError         it was not over by the deadline
+
+Three questions decide what a caller does with one: ``transient`` (may the very same call work in a
+moment?), ``final`` (is it pointless to run the whole task again?) and ``may_be_billed`` (does a generation
+exist, or may one exist, that costs money?).
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class DiffioError(Exception):
+    """
+    Base of all errors of this package.
+
+    :param message: what happened, in one sentence, without secrets.
+    :param status_code: HTTP status of the answer, where there was one.
+    :param code: Diffio's own error code (``paymentFailed``, ``UPLOAD_MISSING``, ...), where it sent one.
+    :param endpoint: the endpoint's name, such as ``create_project``.
+    :param project_id: the project it happened on, as far as known.
+    :param generation_id: the generation it happened on, as far as known.
+    :param advice: what to do next; the class's own sentence when not given.
+    :param retry_after: seconds that the server asked to wait.
+    :param may_be_billed: whether a generation exists, or may exist, that is billed.
+    """
+
+    #: Whether the same call, unchanged, may succeed later.
+    transient: ClassVar[bool] = False
+    #: Whether running the whole task again, with nothing changed, is pointless.
+    final: ClassVar[bool] = False
+    default_advice: ClassVar[str] = ""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status_code: int | None = None,
+        code: str | None = None,
+        endpoint: str | None = None,
+        project_id: str | None = None,
+        generation_id: str | None = None,
+        advice: str | None = None,
+        retry_after: float | None = None,
+        may_be_billed: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.status_code = status_code
+        self.code = code
+        self.endpoint = endpoint
+        self.project_id = project_id
+        self.generation_id = generation_id
+        self.advice = self.default_advice if advice is None else advice
+        self.retry_after = retry_after
+        self.may_be_billed = may_be_billed
+
+    def __str__(self) -> str:
+        facts = [
+            f"{name} {value}"
+            for name, value in (
+                ("endpoint", self.endpoint),
+                ("HTTP", self.status_code),
+                ("code", self.code),
+                ("project", self.project_id),
+                ("generation", self.generation_id),
+            )
+            if value is not None
+        ]
+        parts = [self.message]
+        if facts:
+            parts.append(f"[{', '.join(facts)}]")
+        if self.advice:
+            parts.append(self.advice)
+        return " ".join(parts)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Keyword-only arguments would be lost by the default, which replays ``args`` alone.
+        return (_rebuild, (type(self), self.message, self.__dict__))
+
+
+def _rebuild(cls: type[DiffioError], message: str, state: dict[str, Any]) -> DiffioError:
+    error = cls(message)
+    error.__dict__.update(state)
+    return error
+
+
+class DiffioInputError(DiffioError, ValueError):
+    """An argument, file or path that can not work; raised before a byte is sent."""
+
+    final = True
+
+
+class DiffioConfigurationError(DiffioInputError):
+    """The Airflow connection lacks something, or says something impossible."""
+
+    default_advice = "Check the fields of the Diffio connection."
+
+
+class DiffioSourceChangedError(DiffioInputError):
+    """The recording became longer, shorter or another file while it was read."""
+
+    final = False
+    default_advice = "Nothing was bought. Upload it again when nothing writes to it any more."
+
+
+class DiffioConnectionError(DiffioError):
+    """No answer came: network, name resolution, TLS, or a timeout."""
+
+    transient = True
+    default_advice = "Check the network, the connection's host and its proxy; a retry may succeed."
+
+
+class DiffioAnswerError(DiffioError):
+    """An answer came that the contract does not allow: not JSON, a field missing, a redirect."""
+
+    default_advice = "Check that the connection's host is the Diffio API and not a proxy or another service."
+
+
+class DiffioTransferError(DiffioError):
+    """A file did not arrive whole, in either direction; nothing incomplete was kept."""
+
+    transient = True
+    default_advice = "A retry transfers it again."
+
+
+class DiffioLinkRefusedError(DiffioTransferError):
+    """The media host refuses the download link, most likely because its hours are over."""
+
+    default_advice = "A retry asks Diffio for a new link."
+
+
+class DiffioApiError(DiffioError):
+    """Diffio answered with an error status."""
+
+
+class DiffioUploadRefusedError(DiffioApiError):
+    """401 or 403 from the upload host: the upload's own permission ran out or does not fit."""
+
+    default_advice = "Nothing was bought. A retry asks for a new permission, under a new project."
+
+
+class DiffioAuthenticationError(DiffioApiError):
+    """401: the API key is missing, mistyped or unknown."""
+
+    final = True
+    default_advice = "Check the API key in the connection's password field and its 'auth_header'."
+
+
+class DiffioBillingError(DiffioApiError):
+    """402: the account or the key may not spend (``paymentFailed``, ``spendLimitExceeded``)."""
+
+    final = True
+    default_advice = "Settle it in Diffio's billing portal, or raise the key's limit; nothing was bought."
+
+
+class DiffioPermissionError(DiffioApiError):
+    """403: the key is not active, lacks the permission, or does not own the object."""
+
+    final = True
+    default_advice = "Use a key that is active, has the permission, and owns the project."
+
+
+class DiffioNotFoundError(DiffioApiError):
+    """404: the project, generation or artifact does not exist for this key."""
+
+    final = True
+    default_advice = "Check the id, and that the same API key is used that created it."
+
+
+class DiffioTranscriptUnavailableError(DiffioNotFoundError):
+    """404 ``TRANSCRIPT_UNAVAILABLE``: there is no transcript and there will be none."""
+
+    default_advice = "The restored audio can still be downloaded."
+
+
+class DiffioConflictError(DiffioApiError):
+    """409: the object is not in the state that the call needs."""
+
+
+class DiffioNotReadyError(DiffioConflictError):
+    """409 without a code, or ``TRANSCRIPT_PENDING``: not yet; the same call works later."""
+
+    transient = True
+    default_advice = "Wait for the generation to complete, then ask again."
+
+
+class DiffioUploadMissingError(DiffioConflictError):
+    """409 ``UPLOAD_MISSING``: the project's file has not arrived."""
+
+    default_advice = "Upload the file again; this creates a new project."
+
+
+class DiffioIdempotencyConflictError(DiffioConflictError):
+    """409 ``idempotencyKeyConflict``: the key was used on this project for another model."""
+
+    final = True
+    default_advice = (
+        "Use another idempotency key, or the model of the first request. Nothing new was bought by this call."
+    )
+
+
+class DiffioModelRetiredError(DiffioApiError):
+    """
+    410: the model is no longer offered.
+
+    :ivar supported_models: the models that Diffio names instead.
+    """
+
+    final = True
+
+    def __init__(self, message: str, *, supported_models: tuple[str, ...] = (), **details: Any) -> None:
+        super().__init__(message, **details)
+        self.supported_models = supported_models
+
+
+class DiffioTooLargeError(DiffioApiError):
+    """413: the file, or a part of it, is over the limit."""
+
+    final = True
+    default_advice = "Split the recording; Diffio takes up to 2 GiB in one upload."
+
+
+class DiffioRateLimitError(DiffioApiError):
+    """429: too many requests."""
+
+    transient = True
+    default_advice = "Lower the number of tasks that run at once (an Airflow pool does), or retry later."
+
+
+class DiffioServerError(DiffioApiError):
+    """408 or 5xx: Diffio could not answer now."""
+
+    transient = True
+    default_advice = "A retry may succeed."
+
+
+class DiffioWebhookError(DiffioError):
+    """A delivery that is not proven to come from Diffio, or is not what a delivery is."""
+
+    final = True
+    default_advice = "Answer it with HTTP 400 and do nothing else."
+
+
+class DiffioGenerationError(DiffioError):
+    """What became of a generation that exists and may have been billed."""
+
+
+class DiffioGenerationFailedError(DiffioGenerationError):
+    """
+    Diffio reports the generation as failed.
+
+    :ivar error: Diffio's own ``error`` text, or None.
+    :ivar error_details: Diffio's own ``errorDetails`` text, or None.
+    """
+
+    def __init__(
+        self, message: str, *, error: str | None = None, error_details: str | None = None, **details: Any
+    ) -> None:
+        super().__init__(message, **details)
+        self.error = error
+        self.error_details = error_details
+
+
+class DiffioGenerationTimeoutError(DiffioGenerationError):
+    """The generation was not over by the deadline; it goes on at Diffio and is still billed."""
+
+    transient = True

@@ -1,0 +1,614 @@
+"""
+Diffio's answers as frozen dataclasses.
+
+Names are snake_case; times are timezone-aware; status words are open strings, since Diffio may add one.
+Secrets (tokens, signed links, plaintext keys) are fields that no ``repr`` shows.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from airflow_provider_diffio.api.answers import Answer
+
+COMPLETE = "complete"
+#: ``error`` is the word of webhooks; a progress answer that used it would mean the same.
+FAILED_STATUSES = frozenset({"failed", "error"})
+
+
+@dataclass(frozen=True)
+class EdgeUpload:
+    """An upload session of the edge protocol: parts, sent to another host under a token of its own."""
+
+    session_id: str
+    base_url: str
+    token: str = field(repr=False)
+    object_key: str
+    part_size_bytes: int
+    max_bytes: int
+    expires_at: dt.datetime | None = None
+
+    @classmethod
+    def read(cls, answer: Answer) -> EdgeUpload:
+        return cls(
+            session_id=answer.need_text("uploadSessionId"),
+            base_url=answer.need_text("edgeBaseUrl").rstrip("/"),
+            token=answer.need_text("uploadToken"),
+            object_key=answer.need_text("objectKey"),
+            part_size_bytes=answer.need_count("partSizeBytes"),
+            max_bytes=answer.need_count("maxBytes"),
+            expires_at=answer.time("expiresAt"),
+        )
+
+
+@dataclass(frozen=True)
+class SignedPutUpload:
+    """An upload of the signed-PUT protocol: one request to a URL that is itself the credential."""
+
+    url: str = field(repr=False)
+    method: str = "PUT"
+    expires_at: dt.datetime | None = None
+
+    @classmethod
+    def read(cls, answer: Answer) -> SignedPutUpload:
+        return cls(
+            url=answer.need_text("uploadUrl"),
+            method=(answer.text("uploadMethod") or "PUT").upper(),
+            expires_at=answer.time("expiresAt"),
+        )
+
+
+@dataclass(frozen=True)
+class CreatedProject:
+    """
+    Answer of ``create_project``: a project without a file, and where to send the file.
+
+    :ivar upload: :class:`EdgeUpload` or :class:`SignedPutUpload`, told apart by the answer's shape.
+    """
+
+    api_project_id: str
+    upload: EdgeUpload | SignedPutUpload
+    object_path: str | None = None
+
+    @classmethod
+    def read(cls, answer: Answer) -> CreatedProject:
+        project_id = answer.need_text("apiProjectId")
+        upload: EdgeUpload | SignedPutUpload
+        if "uploadUrl" in answer.body and answer.object("upload") is None:
+            upload = SignedPutUpload.read(answer)
+        else:
+            upload = EdgeUpload.read(answer.need_object("upload"))
+        return cls(project_id, upload, answer.text("objectPath"))
+
+
+@dataclass(frozen=True)
+class EdgeUploadStart:
+    """Answer of the edge's ``start``. ``part_size_bytes`` outranks the session's when it is there."""
+
+    upload_id: str
+    part_size_bytes: int | None = None
+
+    @classmethod
+    def read(cls, answer: Answer) -> EdgeUploadStart:
+        size = answer.whole("partSizeBytes")
+        return cls(answer.need_text("uploadId"), size if size and size > 0 else None)
+
+
+@dataclass(frozen=True)
+class EdgePart:
+    """Receipt of one part."""
+
+    etag: str
+
+    @classmethod
+    def read(cls, answer: Answer) -> EdgePart:
+        return cls(answer.need_text("etag"))
+
+
+@dataclass(frozen=True)
+class EdgeUploadEnd:
+    """Answer of the edge's ``complete``: what is stored now."""
+
+    size_bytes: int | None
+    object_key: str | None = None
+
+    @classmethod
+    def read(cls, answer: Answer) -> EdgeUploadEnd:
+        return cls(answer.whole("sizeBytes"), answer.text("objectKey"))
+
+
+@dataclass(frozen=True)
+class UploadConfirmation:
+    """Answer of ``complete_project_upload``."""
+
+    api_project_id: str
+    status: str
+    size_bytes: int | None = None
+
+    @classmethod
+    def read(cls, answer: Answer) -> UploadConfirmation:
+        return cls(
+            api_project_id=answer.need_text("apiProjectId"),
+            status=answer.text("status") or "uploaded",
+            size_bytes=answer.whole("sizeBytes"),
+        )
+
+
+@dataclass(frozen=True)
+class Project:
+    """
+    A project whose file has been uploaded and confirmed.
+
+    :ivar api_project_id: Diffio's id.
+    :ivar file_name: the name it was given at Diffio.
+    :ivar content_type: the media type that was announced.
+    :ivar size_bytes: bytes uploaded.
+    :ivar status: Diffio's word for its state, ``uploaded`` after an upload.
+    """
+
+    api_project_id: str
+    file_name: str
+    content_type: str
+    size_bytes: int
+    status: str
+
+    def to_value(self) -> dict[str, Any]:
+        """Return the *project* value that flows through a DAG: plain JSON, no secrets."""
+        return {
+            "api_project_id": self.api_project_id,
+            "file_name": self.file_name,
+            "content_type": self.content_type,
+            "size_bytes": self.size_bytes,
+            "status": self.status,
+        }
+
+
+@dataclass(frozen=True)
+class Generation:
+    """
+    Answer of a generation's creation.
+
+    :ivar idempotent_replay: True when the idempotency key was known and nothing new was bought.
+    """
+
+    generation_id: str
+    api_project_id: str
+    model: str
+    status: str
+    idempotent_replay: bool = False
+
+    def to_value(self) -> dict[str, Any]:
+        """Return the *generation* value that flows through a DAG: plain JSON, no secrets."""
+        return {
+            "generation_id": self.generation_id,
+            "api_project_id": self.api_project_id,
+            "model": self.model,
+            "status": self.status,
+        }
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One of the stages ``preProcessing``, ``inference`` and ``restoredVideo``."""
+
+    status: str = "pending"
+    progress: int = 0
+    job_id: str | None = None
+    job_state: str | None = None
+    status_message: str | None = None
+    error: str | None = None
+    error_details: str | None = None
+
+    @classmethod
+    def read(cls, answer: Answer | None) -> Stage | None:
+        if answer is None:
+            return None
+        return cls(
+            status=answer.text("status") or "pending",
+            progress=answer.whole("progress") or 0,
+            job_id=answer.text("jobId"),
+            job_state=answer.text("jobState"),
+            status_message=answer.text("statusMessage"),
+            error=answer.text("error"),
+            error_details=answer.text("errorDetails"),
+        )
+
+
+@dataclass(frozen=True)
+class StageProgress:
+    """How far the current stage is; percent from 0 to 100, seconds of the recording. None is unknown."""
+
+    overall_percent: float | None = None
+    stage_percent: float | None = None
+    bytes_done: int | None = None
+    bytes_total: int | None = None
+    available_through_seconds: float | None = None
+    duration_seconds: float | None = None
+
+    @classmethod
+    def read(cls, answer: Answer | None) -> StageProgress | None:
+        if answer is None:
+            return None
+        return cls(
+            overall_percent=answer.number("overallPercent"),
+            stage_percent=answer.number("stagePercent"),
+            bytes_done=answer.whole("bytesDone"),
+            bytes_total=answer.whole("bytesTotal"),
+            available_through_seconds=answer.number("availableThroughSeconds"),
+            duration_seconds=answer.number("durationSeconds"),
+        )
+
+
+@dataclass(frozen=True)
+class Queue:
+    """Where a waiting generation stands; None is unknown."""
+
+    position: int | None = None
+    connected_workers: int | None = None
+    idle_workers: int | None = None
+    busy_workers: int | None = None
+    wait_reason: str | None = None
+    message: str | None = None
+
+    @classmethod
+    def read(cls, answer: Answer | None) -> Queue | None:
+        if answer is None:
+            return None
+        return cls(
+            position=answer.whole("position"),
+            connected_workers=answer.whole("connectedWorkers"),
+            idle_workers=answer.whole("idleWorkers"),
+            busy_workers=answer.whole("busyWorkers"),
+            wait_reason=answer.text("waitReason"),
+            message=answer.text("message"),
+        )
+
+
+@dataclass(frozen=True)
+class GenerationProgress:
+    """
+    Answer of ``get_generation_progress``. The overall ``status`` alone decides whether it is over.
+
+    :ivar transcription: ``pending``, ``available``, ``unavailable``, or None when Diffio does not say.
+    """
+
+    generation_id: str
+    api_project_id: str | None
+    status: str
+    has_video: bool | None = None
+    stage: str | None = None
+    stage_progress: StageProgress | None = None
+    queue: Queue | None = None
+    transcription: str | None = None
+    error: str | None = None
+    error_details: str | None = None
+    pre_processing: Stage | None = None
+    inference: Stage | None = None
+    restored_video: Stage | None = None
+
+    @classmethod
+    def read(cls, answer: Answer) -> GenerationProgress:
+        transcription = answer.object("transcription")
+        return cls(
+            generation_id=answer.need_text("generationId"),
+            api_project_id=answer.text("apiProjectId"),
+            status=answer.need_text("status"),
+            has_video=answer.flag("hasVideo"),
+            stage=answer.text("stage"),
+            stage_progress=StageProgress.read(answer.object("stageProgress")),
+            queue=Queue.read(answer.object("queue")),
+            transcription=transcription.text("status") if transcription else None,
+            error=answer.text("error"),
+            error_details=answer.text("errorDetails"),
+            pre_processing=Stage.read(answer.object("preProcessing")),
+            inference=Stage.read(answer.object("inference")),
+            restored_video=Stage.read(answer.object("restoredVideo")),
+        )
+
+    @property
+    def is_complete(self) -> bool:
+        return self.status == COMPLETE
+
+    @property
+    def is_failed(self) -> bool:
+        return self.status in FAILED_STATUSES
+
+    @property
+    def percent(self) -> float | None:
+        """Overall progress in percent, where Diffio says: from ``stageProgress``, else from the stages."""
+        if self.stage_progress and self.stage_progress.overall_percent is not None:
+            return self.stage_progress.overall_percent
+        if self.inference and self.inference.progress:
+            return float(self.inference.progress)
+        return None
+
+    def describe(self) -> str:
+        """Return one line for a log: status, stage, percent, place in the queue."""
+        parts = [self.status]
+        if self.stage and self.stage != self.status:
+            parts.append(f"stage {self.stage}")
+        if self.percent is not None:
+            parts.append(f"{self.percent:.0f} %")
+        if self.queue and not self.is_complete:
+            if self.queue.message:
+                parts.append(self.queue.message)
+            elif self.queue.position is not None:
+                parts.append(f"position {self.queue.position} in the queue")
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True)
+class GenerationDownload:
+    """Answer of ``get_generation_download``: a link that is itself the credential, valid for hours."""
+
+    generation_id: str
+    api_project_id: str
+    download_type: str
+    download_url: str = field(repr=False)
+    file_name: str | None = None
+    mime_type: str | None = None
+
+    @classmethod
+    def read(cls, answer: Answer) -> GenerationDownload:
+        return cls(
+            generation_id=answer.need_text("generationId"),
+            api_project_id=answer.need_text("apiProjectId"),
+            download_type=answer.need_text("downloadType"),
+            download_url=answer.need_text("downloadUrl"),
+            file_name=answer.text("fileName"),
+            mime_type=answer.text("mimeType"),
+        )
+
+
+@dataclass(frozen=True)
+class ProjectSummary:
+    """One project of ``list_projects``."""
+
+    api_project_id: str
+    status: str | None = None
+    original_file_name: str | None = None
+    content_type: str | None = None
+    has_video: bool | None = None
+    generation_count: int | None = None
+    created_at: dt.datetime | None = None
+    updated_at: dt.datetime | None = None
+
+    @classmethod
+    def read(cls, answer: Answer) -> ProjectSummary:
+        return cls(
+            api_project_id=answer.need_text("apiProjectId"),
+            status=answer.text("status"),
+            original_file_name=answer.text("originalFileName"),
+            content_type=answer.text("contentType"),
+            has_video=answer.flag("hasVideo"),
+            generation_count=answer.whole("generationCount"),
+            created_at=answer.time("createdAt"),
+            updated_at=answer.time("updatedAt"),
+        )
+
+
+@dataclass(frozen=True)
+class GenerationSummary:
+    """One generation of ``list_project_generations``."""
+
+    generation_id: str
+    status: str
+    model: str | None = None
+    progress: float | None = None
+    created_at: dt.datetime | None = None
+    updated_at: dt.datetime | None = None
+
+    @classmethod
+    def read(cls, answer: Answer) -> GenerationSummary:
+        return cls(
+            generation_id=answer.need_text("generationId"),
+            status=answer.text("status") or "queued",
+            model=answer.text("modelKey"),
+            progress=answer.number("progress"),
+            created_at=answer.time("createdAt"),
+            updated_at=answer.time("updatedAt"),
+        )
+
+
+@dataclass(frozen=True)
+class AccountSettings:
+    """Answer of the account settings endpoints. ``billing_policy`` is passed on as Diffio sent it."""
+
+    api_key_id: str | None
+    user_id: str | None = None
+    billing_mode: str | None = None
+    billing_status: str | None = None
+    billing_policy: Mapping[str, Any] = field(default_factory=dict)
+    currency: str | None = None
+    updated_at: dt.datetime | None = None
+
+    @classmethod
+    def read(cls, answer: Answer) -> AccountSettings:
+        account = answer.need_object("account")
+        return cls(
+            api_key_id=answer.text("apiKeyId"),
+            user_id=account.text("userId"),
+            billing_mode=account.text("billingMode"),
+            billing_status=account.text("billingStatus"),
+            billing_policy=account.plain("billingPolicy"),
+            currency=account.text("currency"),
+            updated_at=account.time("updatedAt"),
+        )
+
+
+@dataclass(frozen=True)
+class ApiKey:
+    """
+    An API key of the account.
+
+    :ivar key: the plaintext key, which Diffio answers once, at creation and at rotation; None otherwise.
+    """
+
+    key_id: str
+    label: str | None = None
+    status: str | None = None
+    key_prefix: str | None = None
+    role: str | None = None
+    scopes: tuple[str, ...] = ()
+    resource_bounds: Mapping[str, Any] = field(default_factory=dict)
+    parent_key_id: str | None = None
+    created_at: dt.datetime | None = None
+    rotated_at: dt.datetime | None = None
+    revoked_at: dt.datetime | None = None
+    key: str | None = field(default=None, repr=False)
+
+    @classmethod
+    def read(cls, answer: Answer) -> ApiKey:
+        return cls(
+            key_id=answer.need_text("keyId"),
+            label=answer.text("label"),
+            status=answer.text("status"),
+            key_prefix=answer.text("keyPrefix"),
+            role=answer.text("role"),
+            scopes=answer.texts("scopes"),
+            resource_bounds=answer.plain("resourceBounds"),
+            parent_key_id=answer.text("parentKeyId"),
+            created_at=answer.time("createdAt"),
+            rotated_at=answer.time("rotatedAt"),
+            revoked_at=answer.time("revokedAt"),
+            key=answer.text("key"),
+        )
+
+    @classmethod
+    def read_with_secret(cls, answer: Answer) -> ApiKey:
+        """Read the answer of a creation or rotation, which is useless without the plaintext key."""
+        answer.need_text("key")
+        return cls.read(answer)
+
+
+@dataclass(frozen=True)
+class UsagePeriod:
+    """What one API key used in one billing period: cents, and seconds and cents by model."""
+
+    period_id: str | None
+    reserved_cents: float | None = None
+    finalized_cents: float | None = None
+    total_cents: float | None = None
+    model_seconds: Mapping[str, Any] = field(default_factory=dict)
+    model_cents: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, answer: Answer) -> UsagePeriod:
+        return cls(
+            period_id=answer.text("periodId"),
+            reserved_cents=answer.number("reservedCents"),
+            finalized_cents=answer.number("finalizedCents"),
+            total_cents=answer.number("totalCents"),
+            model_seconds=answer.plain("modelSeconds"),
+            model_cents=answer.plain("modelCents"),
+        )
+
+
+@dataclass(frozen=True)
+class UsageSummary:
+    """Answer of ``usage/summary``, the newest period first. ``billing`` is passed on as Diffio sent it."""
+
+    api_key_id: str | None
+    periods: tuple[UsagePeriod, ...]
+    billing: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, answer: Answer) -> UsageSummary:
+        usage = answer.need_object("usage")
+        return cls(
+            api_key_id=usage.text("apiKeyId"),
+            periods=usage.need_objects("periods", UsagePeriod.read),
+            billing=answer.plain("billing"),
+        )
+
+
+@dataclass(frozen=True)
+class WebhookConfiguration:
+    """Answer of ``webhooks/configure``. The signing secret is not in it; Diffio's dashboard shows it."""
+
+    api_key_id: str | None
+    mode: str | None
+    url: str | None
+    event_types: tuple[str, ...]
+    endpoint_id: str | None = None
+    signing: str | None = None
+
+    @classmethod
+    def read(cls, answer: Answer) -> WebhookConfiguration:
+        webhook = answer.need_object("webhook")
+        return cls(
+            api_key_id=webhook.text("apiKeyId"),
+            mode=webhook.text("mode"),
+            url=webhook.text("url"),
+            event_types=webhook.texts("eventTypes"),
+            endpoint_id=webhook.text("endpointId"),
+            signing=webhook.text("signing"),
+        )
+
+
+@dataclass(frozen=True)
+class WebhookTestEvent:
+    """Answer of ``webhooks/send_test_event``."""
+
+    svix_message_id: str | None
+    event_id: str | None
+    event_type: str | None
+    mode: str | None
+    api_key_id: str | None = None
+
+    @classmethod
+    def read(cls, answer: Answer) -> WebhookTestEvent:
+        return cls(
+            svix_message_id=answer.text("svixMessageId"),
+            event_id=answer.text("eventId"),
+            event_type=answer.text("eventType"),
+            mode=answer.text("mode"),
+            api_key_id=answer.text("apiKeyId"),
+        )
+
+
+@dataclass(frozen=True)
+class WebhookEvent:
+    """
+    A verified webhook delivery.
+
+    :ivar message_id: Svix's id of the delivery, the same on every redelivery.
+    :ivar status: ``queued``, ``processing``, ``error`` or ``complete`` (webhooks say ``error`` where
+        progress says ``failed``).
+    """
+
+    message_id: str
+    event_id: str
+    event_type: str
+    created_at: dt.datetime | None
+    api_key_id: str
+    generation_id: str
+    status: str
+    api_project_id: str | None = None
+    has_video: bool | None = None
+    model: str | None = None
+    error: str | None = None
+    error_details: str | None = None
+    transcription: str | None = None
+
+    @classmethod
+    def read(cls, answer: Answer, message_id: str) -> WebhookEvent:
+        transcription = answer.object("transcription")
+        return cls(
+            message_id=message_id,
+            event_id=answer.need_text("eventId"),
+            event_type=answer.need_text("eventType"),
+            created_at=answer.time("createdAt"),
+            api_key_id=answer.need_text("apiKeyId"),
+            generation_id=answer.need_text("generationId"),
+            status=answer.need_text("status"),
+            api_project_id=answer.text("apiProjectId"),
+            has_video=answer.flag("hasVideo"),
+            model=answer.text("modelKey"),
+            error=answer.text("error"),
+            error_details=answer.text("errorDetails"),
+            transcription=transcription.text("status") if transcription else None,
+        )

@@ -1,0 +1,158 @@
+"""
+When to look next and what an answer means: the one decision behind every way of waiting.
+
+:class:`GenerationWait` is told what was seen and what time it is, and says what to do. It has no clock, no
+loop and no network, so the sensor, the trigger and ``wait_for_generation`` can not drift apart.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from airflow_provider_diffio.api.errors import (
+    DiffioAnswerError,
+    DiffioError,
+    DiffioGenerationFailedError,
+    DiffioGenerationTimeoutError,
+    DiffioInputError,
+)
+from airflow_provider_diffio.api.models import GenerationProgress
+
+DEFAULT_POLL_INTERVAL = 5.0
+DEFAULT_MAX_POLL_INTERVAL = 60.0
+DEFAULT_TIMEOUT = 6 * 3600.0
+
+#: Share of the time already waited that the next wait may last: a job that took ten minutes so far is not
+#: worth asking about every five seconds, and finding it half a minute late is a small part of it.
+_PATIENCE = 0.05
+_JITTER = 0.1
+
+
+@dataclass(frozen=True)
+class LookAgain:
+    """Not over: look again at ``at`` (seconds since the epoch)."""
+
+    at: float
+
+
+@dataclass(frozen=True)
+class Succeeded:
+    """Over and complete."""
+
+    progress: GenerationProgress
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Over for this waiter: ``error`` says why."""
+
+    error: DiffioError
+
+
+Decision = LookAgain | Succeeded | Failed
+
+
+class GenerationWait:
+    """
+    Waiting for one generation, as a decision.
+
+    :param generation_id: the generation.
+    :param project_id: its project, for messages.
+    :param started_at: when the waiting began, in seconds since the epoch.
+    :param deadline: when to give up, in seconds since the epoch; absolute, so that a restart does not start
+        it again.
+    :param poll_interval: seconds between looks at first.
+    :param max_poll_interval: seconds between looks at most.
+    """
+
+    def __init__(
+        self,
+        *,
+        generation_id: str,
+        project_id: str | None = None,
+        started_at: float,
+        deadline: float,
+        poll_interval: float = DEFAULT_POLL_INTERVAL,
+        max_poll_interval: float = DEFAULT_MAX_POLL_INTERVAL,
+    ) -> None:
+        check_intervals(poll_interval, max_poll_interval)
+        self.generation_id = generation_id
+        self.project_id = project_id
+        self.started_at = started_at
+        self.deadline = deadline
+        self.poll_interval = poll_interval
+        self.max_poll_interval = max(poll_interval, max_poll_interval)
+        self.last_seen: GenerationProgress | None = None
+        self._last_error: DiffioError | None = None
+
+    def on_progress(self, progress: GenerationProgress, now: float) -> Decision:
+        """Decide after an answer. The overall status alone counts; an unknown word means *not over*."""
+        self.last_seen = progress
+        self._last_error = None
+        if progress.is_complete:
+            return Succeeded(progress)
+        if progress.is_failed:
+            return Failed(self._failure(progress))
+        return self._look_again(now, floor=0.0)
+
+    def on_error(self, error: DiffioError, now: float) -> Decision:
+        """
+        Decide after a look that failed.
+
+        What may pass is ridden out until the deadline, however long it lasts: the generation goes on at
+        Diffio whether or not anybody can ask about it. A Retry-After is obeyed.
+        """
+        if not (error.transient or isinstance(error, DiffioAnswerError)):
+            error.may_be_billed = True
+            return Failed(error)
+        self._last_error = error
+        return self._look_again(now, floor=error.retry_after or 0.0)
+
+    def _look_again(self, now: float, floor: float) -> Decision:
+        if now >= self.deadline:
+            return Failed(self._timeout(now))
+        elapsed = max(0.0, now - self.started_at)
+        interval = min(max(self.poll_interval, _PATIENCE * elapsed), self.max_poll_interval)
+        interval *= random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - jitter, not a secret
+        return LookAgain(min(now + max(interval, floor), self.deadline))
+
+    def _failure(self, progress: GenerationProgress) -> DiffioGenerationFailedError:
+        said = ": ".join(part for part in (progress.error, progress.error_details) if part)
+        return DiffioGenerationFailedError(
+            f"Diffio reports the generation as {progress.status}{f': {said}' if said else ''}.",
+            error=progress.error,
+            error_details=progress.error_details,
+            generation_id=self.generation_id,
+            project_id=self.project_id or progress.api_project_id,
+            may_be_billed=True,
+            advice=(
+                "It is not restored, and may have been billed for the time it ran. A retry of the task buys a"
+                " new generation; check first that the recording plays."
+            ),
+        )
+
+    def _timeout(self, now: float) -> DiffioGenerationTimeoutError:
+        seen = self.last_seen.describe() if self.last_seen else "nothing"
+        trouble = f" The last look failed: {self._last_error.message}" if self._last_error else ""
+        return DiffioGenerationTimeoutError(
+            f"The generation was not over after {now - self.started_at:.0f} s; last seen: {seen}.{trouble}",
+            generation_id=self.generation_id,
+            project_id=self.project_id,
+            may_be_billed=True,
+            advice=(
+                "It goes on at Diffio, which offers no cancel, and is billed once. A retry of the task"
+                " collects it without buying another; give it a longer timeout."
+            ),
+        )
+
+
+def check_intervals(poll_interval: float, max_poll_interval: float) -> None:
+    """
+    Refuse intervals that would make a hot loop.
+
+    :raises DiffioInputError: when one is not a number of at least 0.1 seconds.
+    """
+    for name, value in (("poll_interval", poll_interval), ("max_poll_interval", max_poll_interval)):
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.1 <= value < 1e9:
+            raise DiffioInputError(f"{name} must be at least 0.1 seconds, not {value!r}.")

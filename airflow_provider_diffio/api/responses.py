@@ -1,0 +1,193 @@
+"""What an HTTP answer means: the same reading for both clients."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Collection, Mapping
+from typing import Any, TypeVar
+
+from airflow_provider_diffio.api import errors
+from airflow_provider_diffio.api.answers import Answer
+from airflow_provider_diffio.api.endpoints import Call, EdgeCall
+from airflow_provider_diffio.api.retry import parse_retry_after
+
+T = TypeVar("T")
+
+#: No answer of the contract comes near this; a bigger body is another service, or an attack on our memory.
+MAX_ANSWER_BYTES = 16 * 1024 * 1024
+_MESSAGE_LENGTH = 500
+
+_BY_STATUS: dict[int, type[errors.DiffioApiError]] = {
+    401: errors.DiffioAuthenticationError,
+    402: errors.DiffioBillingError,
+    403: errors.DiffioPermissionError,
+    404: errors.DiffioNotFoundError,
+    408: errors.DiffioServerError,
+    409: errors.DiffioConflictError,
+    413: errors.DiffioTooLargeError,
+    429: errors.DiffioRateLimitError,
+}
+_BY_CODE: dict[str, type[errors.DiffioApiError]] = {
+    "UPLOAD_MISSING": errors.DiffioUploadMissingError,
+    "UPLOAD_TOO_LARGE": errors.DiffioTooLargeError,
+    "TRANSCRIPT_PENDING": errors.DiffioNotReadyError,
+    "TRANSCRIPT_UNAVAILABLE": errors.DiffioTranscriptUnavailableError,
+    "idempotencyKeyConflict": errors.DiffioIdempotencyConflictError,
+}
+
+
+def read_answer(
+    call: Call[T] | EdgeCall[T],
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    secrets: Collection[str] = (),
+) -> T:
+    """
+    Return what the call asked for, or raise the error that the answer stands for.
+
+    :param call: the call that was sent.
+    :param status: HTTP status.
+    :param headers: headers of the answer, matched without regard to case.
+    :param body: the whole body.
+    :param secrets: texts that must not show up in an error, should a server echo them.
+    :raises DiffioApiError: for an error status.
+    :raises DiffioAnswerError: for a success that is not JSON or lacks what the call needs.
+    """
+    headers = {name.lower(): value for name, value in headers.items()}
+    if status >= 400:
+        raise _api_error(call, status, headers, body, secrets)
+    if status >= 300:
+        raise _answer_error(
+            call,
+            "answered with a redirect, which is not followed, so that the API key stays with its host.",
+            status,
+        )
+    content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type != "application/json":
+        raise _answer_error(call, f"answered {content_type or 'no content type'} instead of JSON.", status)
+    decoded = _json(body)
+    if not isinstance(decoded, dict):
+        raise _answer_error(call, "answered something that is not a JSON object.", status)
+    try:
+        return call.read(Answer(decoded, call.name))
+    except errors.DiffioAnswerError as error:
+        _place(error, call, status)
+        raise
+
+
+def connection_error(call: Call[Any] | EdgeCall[Any], reason: str, host: str) -> errors.DiffioConnectionError:
+    """Make the error for a call that got no answer."""
+    error = errors.DiffioConnectionError(f"No answer from {host}: {reason}.", endpoint=call.name)
+    _place(error, call, None)
+    if error.may_be_billed:
+        error.advice = _advice_for_lost_purchase(call)
+    return error
+
+
+def too_big_error(call: Call[Any] | EdgeCall[Any], status: int) -> errors.DiffioAnswerError:
+    """Make the error for an answer whose body is longer than any that the contract knows."""
+    return _answer_error(call, f"answered more than {MAX_ANSWER_BYTES} bytes.", status)
+
+
+def _api_error(
+    call: Call[Any] | EdgeCall[Any],
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    secrets: Collection[str],
+) -> errors.DiffioApiError:
+    message, code, fields = _read_error(body)
+    message = _presentable(message or _what_came(status, headers), secrets)
+    cls = _class_for(call, status, code)
+    details: dict[str, Any] = {"code": _presentable(code, secrets) if code else None}
+    if cls is errors.DiffioModelRetiredError:
+        models = fields.get("supportedModels")
+        supported = tuple(m for m in models if isinstance(m, str)) if isinstance(models, list) else ()
+        details["supported_models"] = supported
+        details["advice"] = f"Use one of: {', '.join(supported)}." if supported else "Use another model."
+    error = cls(message, **details)
+    error.retry_after = parse_retry_after(headers.get("retry-after"), time.time())
+    _place(error, call, status)
+    # An error status below 500 is a refusal. After a 5xx (or a gateway's 408) the work may have been done.
+    error.may_be_billed = error.may_be_billed and isinstance(error, errors.DiffioServerError)
+    if error.may_be_billed:
+        error.advice = _advice_for_lost_purchase(call)
+    return error
+
+
+def _class_for(call: Call[Any] | EdgeCall[Any], status: int, code: str | None) -> type[errors.DiffioApiError]:
+    if isinstance(call, EdgeCall) and status in (401, 403):
+        return errors.DiffioUploadRefusedError
+    if code in _BY_CODE:
+        return _BY_CODE[code]
+    if code == "model_retired" or (status == 410 and isinstance(call, Call) and call.may_bill):
+        return errors.DiffioModelRetiredError
+    if status == 409 and code is None and call.name == "get_generation_download":
+        return errors.DiffioNotReadyError
+    if status >= 500:
+        return errors.DiffioServerError
+    return _BY_STATUS.get(status, errors.DiffioApiError)
+
+
+def _read_error(body: bytes) -> tuple[str | None, str | None, Mapping[str, Any]]:
+    """Return message, code and all fields of the API's and of the edge's error shape."""
+    decoded = _json(body)
+    if not isinstance(decoded, dict):
+        return None, None, {}
+    inner = decoded.get("error")
+    if isinstance(inner, dict):
+        message, code = inner.get("message"), inner.get("code")
+    else:
+        message, code = inner, decoded.get("code")
+    return (
+        message if isinstance(message, str) and message.strip() else None,
+        code if isinstance(code, str) and code.strip() else None,
+        decoded,
+    )
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _what_came(status: int, headers: Mapping[str, str]) -> str:
+    content_type = headers.get("content-type", "").partition(";")[0].strip()
+    return f"HTTP {status} with a body of type {content_type or 'unknown'}."
+
+
+def _presentable(text: str, secrets: Collection[str]) -> str:
+    for secret in secrets:
+        text = text.replace(secret, "***")
+    line = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * _MESSAGE_LENGTH]).split())
+    return line if len(line) <= _MESSAGE_LENGTH else f"{line[:_MESSAGE_LENGTH]}..."
+
+
+def _answer_error(call: Call[Any] | EdgeCall[Any], what: str, status: int) -> errors.DiffioAnswerError:
+    error = errors.DiffioAnswerError(f"{call.name} {what}", endpoint=call.name)
+    _place(error, call, status)
+    return error
+
+
+def _place(error: errors.DiffioError, call: Call[Any] | EdgeCall[Any], status: int | None) -> None:
+    error.endpoint = call.name
+    error.status_code = status
+    if isinstance(call, Call):
+        error.project_id = call.project_id
+        error.generation_id = call.generation_id
+        error.may_be_billed = call.may_bill
+        if call.may_bill and isinstance(error, errors.DiffioAnswerError):
+            error.advice = _advice_for_lost_purchase(call)
+
+
+def _advice_for_lost_purchase(call: Call[Any] | EdgeCall[Any]) -> str:
+    if call.repeatable:
+        return "The generation may exist and be billed. A retry under the same idempotency key pays once."
+    return (
+        "The generation may exist and be billed, and without an idempotency key a retry may buy a second"
+        " one. Look at list_project_generations first."
+    )

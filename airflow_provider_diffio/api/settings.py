@@ -1,0 +1,215 @@
+"""How to reach Diffio and as whom: the settings that both clients share."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import urlsplit
+
+from airflow_provider_diffio import __version__
+from airflow_provider_diffio.api.errors import DiffioConfigurationError, DiffioInputError
+from airflow_provider_diffio.api.retry import RetryPolicy
+
+DEFAULT_BASE_URL = "https://api.diffio.ai/v1"
+DEFAULT_TIMEOUT = 60.0
+DEFAULT_MAX_ATTEMPTS = 5
+AUTH_HEADERS = ("Authorization", "X-Api-Key", "Xi-Api-Key")
+USER_AGENT = f"airflow-provider-diffio/{__version__}"
+
+#: Headers that a caller's own headers must not replace: the credentials, and what describes the body.
+_RESERVED_HEADERS = frozenset({name.lower() for name in AUTH_HEADERS} | {"content-type", "content-length"})
+
+
+@dataclass(frozen=True)
+class RequestOptions:
+    """
+    What one call may do differently from its client.
+
+    :param timeout: seconds for connecting and for each read.
+    :param max_attempts: tries of a call that is safe to send again.
+    :param headers: further headers for the API host; credentials can not be set here.
+    :param api_key: another API key for this call.
+    """
+
+    timeout: float | None = None
+    max_attempts: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    api_key: str | None = field(default=None, repr=False)
+
+    @classmethod
+    def of(cls, options: RequestOptions | Mapping[str, Any] | None) -> RequestOptions:
+        """
+        Return options from what a user gave: None, a mapping with the same names, or options.
+
+        :raises DiffioInputError: for unknown names.
+        """
+        if options is None:
+            return cls()
+        if isinstance(options, cls):
+            return options
+        if not isinstance(options, Mapping):
+            raise DiffioInputError(f"request_options must be a mapping, not {type(options).__name__}.")
+        unknown = set(options) - {"timeout", "max_attempts", "headers", "api_key"}
+        if unknown:
+            raise DiffioInputError(
+                f"request_options has no {', '.join(sorted(map(repr, unknown)))}; it takes timeout,"
+                " max_attempts, headers and api_key."
+            )
+        return cls(**options)
+
+
+@dataclass(frozen=True)
+class ClientSettings:
+    """
+    Where Diffio is, and as whom and how patiently to talk to it.
+
+    :param api_key: the API key.
+    :param base_url: base URL, with or without ``/v1``.
+    :param auth_header: header that carries the key: ``Authorization`` (as Bearer), ``X-Api-Key`` or
+        ``Xi-Api-Key``.
+    :param timeout: seconds for connecting and for each read.
+    :param retry: what is tried again, and how patiently.
+    :param headers: further headers for the API host alone.
+    :param proxy: URL of a proxy for all hosts; the environment's proxy settings when None.
+    :param verify: True, False, or the path of a CA bundle.
+    :raises DiffioConfigurationError: when something can not work, above all an API key over plain http.
+    """
+
+    api_key: str = field(repr=False)
+    base_url: str = DEFAULT_BASE_URL
+    auth_header: str = "Authorization"
+    timeout: float = DEFAULT_TIMEOUT
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    proxy: str | None = field(default=None, repr=False)
+    verify: bool | str = True
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.api_key, str) or not self.api_key.strip():
+            raise DiffioConfigurationError("There is no API key: the connection's password is empty.")
+        if not self.api_key.isascii() or not self.api_key.isprintable() or " " in self.api_key.strip():
+            raise DiffioConfigurationError(
+                "The API key holds characters that no key has, such as a space or a line break."
+            )
+        object.__setattr__(self, "api_key", self.api_key.strip())
+        object.__setattr__(self, "base_url", normalize_base_url(self.base_url))
+        if self.auth_header not in AUTH_HEADERS:
+            raise DiffioConfigurationError(
+                f"auth_header must be one of {', '.join(AUTH_HEADERS)}; not {self.auth_header!r:.80}."
+            )
+        if not self.permits(self.base_url):
+            raise DiffioConfigurationError(
+                f"The host {urlsplit(self.base_url).netloc} is addressed by plain http, which would show the"
+                " API key to everybody on the way.",
+                advice="Use https:// in the connection's host; plain http is for loopback alone.",
+            )
+        _check_timeout(self.timeout)
+        _check_max_attempts(self.retry.max_attempts)
+        _check_headers(self.headers)
+
+    def with_options(self, options: RequestOptions | Mapping[str, Any] | None) -> ClientSettings:
+        """
+        Return the settings for one call.
+
+        :param options: what the call does differently.
+        :raises DiffioInputError: for options that do not exist.
+        """
+        options = RequestOptions.of(options)
+        retry = self.retry
+        if options.max_attempts is not None:
+            retry = replace(retry, max_attempts=options.max_attempts)
+        return replace(
+            self,
+            api_key=self.api_key if options.api_key is None else options.api_key,
+            timeout=self.timeout if options.timeout is None else options.timeout,
+            headers={**self.headers, **options.headers},
+            retry=retry,
+        )
+
+    def request_headers(self) -> dict[str, str]:
+        """Return the headers of a call to the API host, credentials included."""
+        headers = {
+            name: value for name, value in self.headers.items() if name.lower() not in _RESERVED_HEADERS
+        }
+        headers.setdefault("User-Agent", USER_AGENT)
+        bearer = self.auth_header == "Authorization"
+        headers[self.auth_header] = f"Bearer {self.api_key}" if bearer else self.api_key
+        headers["Content-Type"] = "application/json"
+        headers["Accept"] = "application/json"
+        return headers
+
+    def permits(self, url: str) -> bool:
+        """
+        Return whether something secret may be sent to the URL: https, or http within this machine.
+
+        An API on another machine can not send us to services of this one.
+        """
+        try:
+            parts = urlsplit(url)
+            host = parts.hostname
+        except ValueError:
+            return False
+        if not host or parts.username or parts.password:
+            return False
+        if parts.scheme == "https":
+            return True
+        return parts.scheme == "http" and is_loopback(host) and is_loopback(self.host)
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.base_url).hostname or ""
+
+
+def normalize_base_url(url: str) -> str:
+    """
+    Return the base URL with scheme and ``/v1``, without a slash at its end.
+
+    :param url: a URL or a bare host name, with or without ``/v1``.
+    :raises DiffioConfigurationError: when it is no http URL, or holds user info, a query or a fragment.
+    """
+    text = (url or "").strip().rstrip("/") or DEFAULT_BASE_URL
+    if "://" not in text:
+        text = f"https://{text}"
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        usable = False
+    if not usable or parts.query or parts.fragment or "@" in parts.netloc:
+        # The text is not repeated: what stands in the wrong field may be a secret.
+        raise DiffioConfigurationError(
+            "The connection's host is no usable base URL.",
+            advice=f"Give a host name or a URL such as {DEFAULT_BASE_URL}.",
+        )
+    return text if parts.path.endswith("/v1") else f"{text}/v1"
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether the host name or address means this machine."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _check_timeout(timeout: Any) -> None:
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 < timeout < 1e6:
+        raise DiffioConfigurationError(f"timeout must be a positive number of seconds, not {timeout!r:.80}.")
+
+
+def _check_max_attempts(attempts: Any) -> None:
+    if isinstance(attempts, bool) or not isinstance(attempts, int) or not 1 <= attempts <= 100:
+        raise DiffioConfigurationError(
+            f"max_attempts must be a whole number from 1 to 100, not {attempts!r:.80}."
+        )
+
+
+def _check_headers(headers: Any) -> None:
+    if not isinstance(headers, Mapping) or not all(
+        isinstance(name, str) and isinstance(value, str) for name, value in headers.items()
+    ):
+        raise DiffioConfigurationError("headers must be a mapping from header names to strings.")

@@ -1,0 +1,370 @@
+"""
+The two upload protocols: edge parts, and one signed PUT.
+
+A recording is read through a :class:`Source`, several places at once where it can be opened several times, so
+that memory holds blocks and not files.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import mimetypes
+import os
+import threading
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Protocol, cast
+
+from airflow_provider_diffio.api import endpoints
+from airflow_provider_diffio.api.client import BLOCK_BYTES, DiffioClient, Options
+from airflow_provider_diffio.api.errors import (
+    DiffioError,
+    DiffioInputError,
+    DiffioSourceChangedError,
+    DiffioTransferError,
+)
+from airflow_provider_diffio.api.models import CreatedProject, EdgeUpload, SignedPutUpload
+
+log = logging.getLogger(__name__)
+
+#: Parts of one upload that are under way at once.
+UPLOAD_LANES = 3
+#: Diffio's limit of one upload; the session of each upload names the limit that is in force.
+MAX_UPLOAD_BYTES = 2 * 1024**3
+#: Diffio numbers parts up to here.
+MAX_PARTS = 10_000
+DEFAULT_CONTENT_TYPE = "application/octet-stream"
+
+
+class Source(Protocol):
+    """A recording that can be read in slices, by several threads at once."""
+
+    name: str
+    size_bytes: int
+
+    def open(self) -> IO[bytes]:
+        """Return a seekable stream of its own for the caller, who closes it."""
+
+    def check_unchanged(self) -> None:
+        """Raise :class:`DiffioSourceChangedError` when it is not what it was when it was looked at first."""
+
+
+@dataclass
+class FileSource:
+    """
+    A file on this machine.
+
+    :param path: where it is.
+    :raises DiffioInputError: when it is missing, not a file, or empty.
+    """
+
+    path: Path
+
+    def __post_init__(self) -> None:
+        try:
+            stat = self.path.stat()
+        except OSError as error:
+            raise DiffioInputError(f"{self.path} can not be read: {error.strerror}.") from None
+        if not self.path.is_file():
+            raise DiffioInputError(f"{self.path} is not a file.")
+        self.name = self.path.name
+        self.size_bytes = stat.st_size
+        self._version = (stat.st_size, stat.st_mtime_ns, stat.st_ino)
+
+    def open(self) -> IO[bytes]:
+        try:
+            return self.path.open("rb", buffering=0)
+        except OSError as error:
+            raise DiffioInputError(f"{self.path} can not be read: {error.strerror}.") from None
+
+    def check_unchanged(self) -> None:
+        try:
+            stat = self.path.stat()
+            unchanged = (stat.st_size, stat.st_mtime_ns, stat.st_ino) == self._version
+        except OSError:
+            unchanged = False
+        if not unchanged:
+            raise DiffioSourceChangedError(f"{self.path} changed while it was read.")
+
+
+class StreamSource:
+    """
+    A seekable binary stream that the caller owns; read from where it stands to its end.
+
+    One stream has one position, so readers take turns and each takes its whole slice into memory.
+
+    :param stream: the stream.
+    :param name: the file name that Diffio is told.
+    :raises DiffioInputError: when it can not seek.
+    """
+
+    def __init__(self, stream: IO[bytes], name: str) -> None:
+        if not stream.seekable():
+            raise DiffioInputError("The stream can not seek, so a failed part could not be sent again.")
+        self.name = name
+        self._stream = stream
+        self._start = stream.tell()
+        self._lock = threading.Lock()
+        self.size_bytes = self._measure()
+
+    def open(self) -> IO[bytes]:
+        return io.BufferedReader(_SharedStream(self._stream, self._start, self._lock), BLOCK_BYTES)
+
+    def check_unchanged(self) -> None:
+        if self._measure() != self.size_bytes:
+            raise DiffioSourceChangedError(f"The stream {self.name!r} changed its length while it was read.")
+
+    def _measure(self) -> int:
+        with self._lock:
+            return self._stream.seek(0, os.SEEK_END) - self._start
+
+
+class _SharedStream(io.RawIOBase):
+    """One reader's own position in a stream that several readers share."""
+
+    def __init__(self, stream: IO[bytes], start: int, lock: threading.Lock) -> None:
+        self._stream, self._start, self._lock, self._at = stream, start, lock, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        if whence != os.SEEK_SET:
+            raise io.UnsupportedOperation("only from the start")
+        self._at = offset
+        return offset
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        with self._lock:
+            self._stream.seek(self._start + self._at)
+            block = self._stream.read(len(buffer))
+        buffer[: len(block)] = block
+        self._at += len(block)
+        return len(block)
+
+
+def source_of(source: str | os.PathLike[str] | IO[bytes] | Source, file_name: str | None = None) -> Source:
+    """
+    Return a source from a path, a seekable binary stream, or a source.
+
+    :param source: what to upload.
+    :param file_name: the name Diffio is told; the source's own when not given.
+    :raises DiffioInputError: when it is missing, empty, over the limit, or nothing of the kind.
+    """
+    found: Source
+    if isinstance(source, (str, os.PathLike)):
+        found = FileSource(Path(source))
+    elif hasattr(source, "check_unchanged"):
+        found = cast("Source", source)
+    elif hasattr(source, "read"):
+        own_name = getattr(source, "name", None)
+        own_name = Path(own_name).name if isinstance(own_name, str) else None
+        found = StreamSource(source, file_name or own_name or "recording")
+    else:
+        raise DiffioInputError(f"source must be a path or a binary stream, not {type(source).__name__}.")
+    if file_name:
+        found.name = file_name
+    check_size(found.name, found.size_bytes, MAX_UPLOAD_BYTES)
+    return found
+
+
+def check_size(name: str, size_bytes: int, limit: int) -> None:
+    """
+    Refuse what Diffio would refuse, or would take and bill for nothing.
+
+    :raises DiffioInputError: for an empty file or one over the limit.
+    """
+    if size_bytes <= 0:
+        raise DiffioInputError(f"{name} is empty; there is nothing to restore.")
+    if size_bytes > limit:
+        raise DiffioInputError(
+            f"{name} has {size_bytes} bytes; Diffio takes {limit} at most.", advice="Split the recording."
+        )
+
+
+def guess_content_type(file_name: str) -> str:
+    """Return the media type that the name's ending stands for, ``application/octet-stream`` if unknown."""
+    return mimetypes.guess_type(file_name)[0] or DEFAULT_CONTENT_TYPE
+
+
+def upload(
+    client: DiffioClient,
+    project: CreatedProject,
+    source: Source,
+    content_type: str,
+    *,
+    lanes: int = UPLOAD_LANES,
+    options: Options = None,
+) -> None:
+    """
+    Send a recording by the protocol that the ``create_project`` answer asks for.
+
+    :param client: carries the bytes.
+    :param project: the answer.
+    :param source: what to send.
+    :param content_type: as announced to ``create_project``.
+    :param lanes: parts under way at once.
+    :param options: what the calls do differently.
+    :raises DiffioSourceChangedError: when the recording changed meanwhile.
+    :raises DiffioError: when it did not arrive whole; a multipart upload is given up first.
+    """
+    try:
+        if isinstance(project.upload, SignedPutUpload):
+            with source.open() as stream:
+                content = Slice(stream, 0, source.size_bytes, source.name)
+                client.put_file(project.upload, content, content_type, options)
+            source.check_unchanged()
+        else:
+            check_size(source.name, source.size_bytes, project.upload.max_bytes)
+            _EdgeTransfer(client, project.upload, source, lanes, options).run()
+    except DiffioError as error:
+        error.project_id = project.api_project_id
+        raise
+
+
+@dataclass
+class _EdgeTransfer:
+    client: DiffioClient
+    session: EdgeUpload
+    source: Source
+    lanes: int
+    options: Options
+
+    def run(self) -> None:
+        start = self.client.call_edge(endpoints.start_edge_upload(self.session), self.options)
+        try:
+            etags = self._send_parts(start.upload_id, start.part_size_bytes or self.session.part_size_bytes)
+            self.source.check_unchanged()
+            end = self.client.call_edge(
+                endpoints.complete_edge_upload(self.session, start.upload_id, etags), self.options
+            )
+        except BaseException:
+            self._abort(start.upload_id)
+            raise
+        if end.size_bytes is not None and end.size_bytes != self.source.size_bytes:
+            raise DiffioTransferError(
+                f"Diffio stored {end.size_bytes} bytes of {self.source.name}, which has"
+                f" {self.source.size_bytes}.",
+                endpoint="uploads/complete",
+            )
+
+    def _send_parts(self, upload_id: str, part_size: int) -> dict[int, str]:
+        spans = {
+            number: (at, min(part_size, self.source.size_bytes - at))
+            for number, at in enumerate(range(0, self.source.size_bytes, part_size), start=1)
+        }
+        if len(spans) > MAX_PARTS:
+            raise DiffioInputError(
+                f"{self.source.name} would need {len(spans)} parts of {part_size} bytes; Diffio takes"
+                f" {MAX_PARTS}."
+            )
+        stop = threading.Event()
+
+        def send(number: int) -> str:
+            return self._send_part(upload_id, number, *spans[number], stop)
+
+        with ThreadPoolExecutor(min(self.lanes, len(spans)), thread_name_prefix="diffio-upload") as pool:
+            sent = {number: pool.submit(send, number) for number in spans}
+            try:
+                wait(sent.values(), return_when=FIRST_EXCEPTION)
+            finally:
+                # What is left is not worth sending, whether a part failed or we are interrupted. After a
+                # success nothing is left.
+                stop.set()
+                for future in sent.values():
+                    future.cancel()
+        _raise_first(sent)
+        return {number: future.result() for number, future in sent.items()}
+
+    def _send_part(self, upload_id: str, number: int, at: int, size: int, stop: threading.Event) -> str:
+        with self.source.open() as stream:
+            content = Slice(stream, at, size, self.source.name, stop)
+            call = endpoints.send_edge_part(self.session, upload_id, number, content)
+            return self.client.call_edge(call, self.options).etag
+
+    def _abort(self, upload_id: str) -> None:
+        try:
+            self.client.call_edge(endpoints.abort_edge_upload(self.session, upload_id), {"timeout": 10})
+        except DiffioError as error:
+            # The first error is the one to know about.
+            log.warning("The unfinished upload could not be given up, and expires at Diffio: %s", error)
+
+
+class _StoppedError(DiffioTransferError):
+    """A part that was not sent on because another one failed; never the error that a user sees."""
+
+    transient = False
+
+
+def _raise_first(sent: dict[int, Future[str]]) -> None:
+    """Raise the failure that stopped the others, not the one of a part that was stopped."""
+    errors = [e for future in sent.values() if not future.cancelled() and (e := future.exception())]
+    if errors:
+        raise next((e for e in errors if not isinstance(e, _StoppedError)), errors[0])
+
+
+class Slice(io.RawIOBase):
+    """
+    A span of a stream, as a request body that knows its length and can start over.
+
+    :param stream: the stream, used by nobody else meanwhile.
+    :param start: where the span begins.
+    :param size: its length in bytes.
+    :param name: for messages.
+    :param stop: when set, reading ends with an error, which ends the request.
+    """
+
+    def __init__(
+        self, stream: IO[bytes], start: int, size: int, name: str, stop: threading.Event | None = None
+    ) -> None:
+        self._stream, self._start, self._size, self._name = stream, start, size, name
+        self._stop = stop
+        self._at = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        if whence != os.SEEK_SET or offset != 0:
+            raise io.UnsupportedOperation("a span only starts over")
+        self._at = 0
+        return 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        if self._stop is not None and self._stop.is_set():
+            raise _StoppedError("Not sent on, since another part failed.")
+        left = self._size - self._at
+        if left <= 0:
+            return b""
+        block = self._read_at(min(left, size if size and size > 0 else left))
+        if not block:
+            raise DiffioSourceChangedError(f"{self._name} became shorter while it was read.")
+        self._at += len(block)
+        return block
+
+    def _read_at(self, size: int) -> bytes:
+        try:
+            self._stream.seek(self._start + self._at)
+            return self._stream.read(size) or b""
+        except OSError as error:
+            # As an OSError, the HTTP library would take it for trouble with the network.
+            raise DiffioTransferError(
+                f"{self._name} could not be read: {error.strerror or type(error).__name__}."
+            ) from None

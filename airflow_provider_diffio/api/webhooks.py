@@ -1,0 +1,92 @@
+"""Verifying and reading a webhook delivery (signed by Svix)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+
+from airflow_provider_diffio.api.answers import Answer
+from airflow_provider_diffio.api.errors import (
+    DiffioConfigurationError,
+    DiffioError,
+    DiffioInputError,
+    DiffioWebhookError,
+)
+from airflow_provider_diffio.api.models import WebhookEvent
+
+_HEADERS = ("svix-id", "svix-timestamp", "svix-signature")
+
+
+def verify_webhook(
+    payload: bytes | str, headers: Mapping[str, str], secrets: str | Iterable[str]
+) -> WebhookEvent:
+    """
+    Check a delivery's signature and age, and return its event.
+
+    :param payload: the raw body as it arrived; JSON that was parsed and written again has another signature.
+    :param headers: the delivery's headers, in any case.
+    :param secrets: the endpoint's signing secret (``whsec_...``), or several while they are rotated, as a
+        list or comma-separated.
+    :raises DiffioWebhookError: when headers are missing, no secret fits, the delivery is more than five
+        minutes old or ahead, or the body is no generation event.
+    :raises DiffioConfigurationError: when there is no usable secret.
+    :raises DiffioInputError: when the ``svix`` library is not installed.
+    """
+    try:
+        from svix.webhooks import Webhook, WebhookVerificationError
+    except ImportError:
+        raise DiffioInputError(
+            "Verifying webhooks needs the svix library.",
+            advice="Install airflow-provider-diffio[webhooks].",
+        ) from None
+
+    raw = payload.encode() if isinstance(payload, str) else payload
+    lower = {name.lower(): value for name, value in headers.items()}
+    missing = [name for name in _HEADERS if not lower.get(name)]
+    if missing:
+        raise DiffioWebhookError(f"The delivery lacks the headers {', '.join(missing)}.")
+    signed = {name: lower[name] for name in _HEADERS}
+    verified = False
+    for secret in split_secrets(secrets):
+        try:
+            verifier = Webhook(secret)
+        except (ValueError, RuntimeError):
+            raise DiffioConfigurationError("A webhook secret is not of the form whsec_<base64>.") from None
+        try:
+            verifier.verify(raw, signed)
+            verified = True
+            break
+        except (WebhookVerificationError, ValueError):
+            continue
+    if not verified:
+        raise DiffioWebhookError("The delivery's signature does not fit, or its time is off.")
+    return _read_event(raw, lower["svix-id"])
+
+
+def split_secrets(secrets: str | Iterable[str]) -> list[str]:
+    """
+    Return the secrets one by one.
+
+    :raises DiffioConfigurationError: when there is none.
+    """
+    parts = secrets.split(",") if isinstance(secrets, str) else list(secrets)
+    found = [part.strip() for part in parts if part and part.strip()]
+    if not found:
+        raise DiffioConfigurationError(
+            "There is no webhook secret.",
+            advice="Put the endpoint's whsec_... into the connection's extra 'webhook_secret'.",
+        )
+    return found
+
+
+def _read_event(raw: bytes, message_id: str) -> WebhookEvent:
+    try:
+        body = json.loads(raw)
+    except (ValueError, RecursionError):
+        body = None
+    if not isinstance(body, dict):
+        raise DiffioWebhookError("The delivery's body is not a JSON object.")
+    try:
+        return WebhookEvent.read(Answer(body, "the webhook"), message_id)
+    except DiffioError as error:
+        raise DiffioWebhookError(error.message) from None
