@@ -1,0 +1,149 @@
+"""Hands recordings to the processes that restore them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from .settings import Settings
+from .state import Asset, Generation
+
+_WORKER: Final = "airflow_provider_diffio.sandbox.worker"
+
+
+class RestorationError(Exception):
+    """A recording that could not be restored: what a failed generation says about it."""
+
+    def __init__(self, message: str, details: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = details
+
+
+@dataclass(frozen=True)
+class Restored:
+    """The files a generation made."""
+
+    assets: dict[str, Asset]
+    has_video: bool
+    duration: float | None
+
+
+class Jobs:
+    """Restores recordings, in worker processes of its own.
+
+    A process, not a thread: signal processing holds the interpreter's lock for long enough to be
+    noticed by a thousand pollers, and a decoder that crashes must not take the server with it.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._slots = asyncio.Semaphore(settings.workers)
+        self._idle: list[asyncio.subprocess.Process] = []
+        self._all: set[asyncio.subprocess.Process] = set()
+
+    async def restore(self, generation: Generation) -> Restored:
+        """Make the results of one generation."""
+        stored = generation.project.stored
+        if stored is None:
+            raise RestorationError("The recording is gone.")
+        if self._settings.engine == "passthrough":
+            files = await asyncio.to_thread(_pass_through, stored.path, generation)
+            return _restored(generation, files, generation.project.has_video, None)
+        answer = await self._ask({"source": str(stored.path), "folder": str(generation.folder)})
+        if "error" in answer:
+            raise RestorationError(answer["error"], answer.get("details"))
+        files = {name: Path(path) for name, path in answer["files"].items()}
+        return _restored(generation, files, "video" in files, answer["duration"])
+
+    async def close(self) -> None:
+        """End the workers."""
+        for process in self._all:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+        await asyncio.gather(*(process.wait() for process in self._all))
+        self._all.clear()
+        self._idle.clear()
+
+    async def _ask(self, job: dict[str, Any]) -> dict[str, Any]:
+        async with self._slots:
+            process = self._idle.pop() if self._idle else await self._spawn()
+            finished = False
+            try:
+                if process.stdin is None or process.stdout is None:
+                    raise RestorationError("The restoration worker can not be reached.")
+                process.stdin.write(json.dumps(job).encode() + b"\n")
+                await process.stdin.drain()
+                line = await process.stdout.readline()
+                finished = bool(line)
+            except ConnectionError:
+                line = b""
+            finally:
+                # A job that was given up keeps its process busy; a new one is cheaper than waiting.
+                if finished:
+                    self._idle.append(process)
+                else:
+                    with contextlib.suppress(ProcessLookupError):
+                        process.kill()
+                    self._all.discard(process)
+            if not line:
+                raise RestorationError("Restoration failed.", "The worker ended before it answered.")
+            answer: dict[str, Any] = json.loads(line)
+            return answer
+
+    async def _spawn(self) -> asyncio.subprocess.Process:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            _WORKER,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        )
+        self._all.add(process)
+        return process
+
+
+def _pass_through(source: Path, generation: Generation) -> dict[str, Path]:
+    """The recording itself as every result: a link where the disk allows it, so that size costs nothing."""
+    names = {"audio": "restored.mp3"}
+    if generation.project.has_video:
+        names["video"] = "restored.mp4"
+    files = {name: generation.folder / file_name for name, file_name in names.items()}
+    for path in files.values():
+        try:
+            os.link(source, path)
+        except OSError:
+            shutil.copyfile(source, path)
+    files["transcript"] = generation.folder / "word_timestamps.json"
+    files["transcript"].write_text('{"segments": []}')
+    return files
+
+
+def _restored(
+    generation: Generation, files: dict[str, Path], has_video: bool, duration: float | None
+) -> Restored:
+    stem = Path(generation.project.file_name).stem or "recording"
+    names = {
+        "audio": (f"{stem}_restored.mp3", "audio/mpeg"),
+        "video": (f"{stem}_restored.mp4", "video/mp4"),
+        "transcript": ("word_timestamps.json", "application/json"),
+    }
+    prefix = generation.project.object_path.split("/original/")[0]
+    assets = {
+        name: Asset(
+            path=path,
+            file_name=names[name][0],
+            mime_type=names[name][1],
+            storage_path=f"{prefix}/generations/{generation.generation_id}/{path.name}",
+        )
+        for name, path in files.items()
+    }
+    return Restored(assets, has_video, duration)

@@ -1,0 +1,143 @@
+"""API keys: who may do what."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+import time
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+
+from .contract import INVALID_KEY, ApiError
+
+_PREFIX_LENGTH = 17
+
+
+@dataclass
+class ApiKey:
+    """One key. The plaintext stays here because the sandbox has nobody to hide it from."""
+
+    key_id: str
+    plaintext: str
+    label: str
+    role: str
+    scopes: tuple[str, ...]
+    resource_bounds: dict[str, Any] = field(default_factory=dict)
+    parent_key_id: str | None = None
+    status: str = "active"
+    created: float = field(default_factory=time.time)
+    rotated: float | None = None
+    revoked: float | None = None
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether the key may manage other keys and the account."""
+        return self.role == "admin"
+
+    @property
+    def prefix(self) -> str:
+        """As much of the key as may be shown."""
+        return self.plaintext[:_PREFIX_LENGTH]
+
+    def allows(self, scope: str) -> bool:
+        """Whether the key carries a scope; admin keys carry all."""
+        return self.is_admin or scope in self.scopes
+
+    def require(self, scope: str) -> None:
+        """Refuse with 403 unless the key carries the scope."""
+        if not self.allows(scope):
+            raise ApiError(403, f"API key is missing the {scope} permission.")
+
+    def require_admin(self) -> None:
+        """Refuse with 403 unless this is an admin key."""
+        if not self.is_admin:
+            raise ApiError(403, "Privileged admin key required.")
+
+
+class KeyRing:
+    """All keys of the sandbox's one account."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self._bootstrap = bootstrap
+        self._by_id: dict[str, ApiKey] = {}
+        self._by_plaintext: dict[str, ApiKey] = {}
+        self.clear()
+
+    def clear(self) -> None:
+        """Back to the one admin key the sandbox was started with."""
+        self._by_id.clear()
+        self._by_plaintext.clear()
+        self._add(ApiKey("key_sandbox", self._bootstrap, "Sandbox key", "admin", ("admin",)))
+
+    @property
+    def bootstrap(self) -> ApiKey:
+        """The key the sandbox was started with."""
+        return self._by_id["key_sandbox"]
+
+    def all(self) -> list[ApiKey]:
+        """Every key, oldest first."""
+        return list(self._by_id.values())
+
+    def get(self, key_id: str) -> ApiKey:
+        """The key with that id."""
+        try:
+            return self._by_id[key_id]
+        except KeyError:
+            raise ApiError(404, "API key not found.") from None
+
+    def authenticate(self, plaintext: str | None) -> ApiKey:
+        """The active key somebody showed, or 401, or 403 for one that was revoked."""
+        key = self._by_plaintext.get(plaintext or "")
+        if key is None:
+            raise ApiError(401, INVALID_KEY)
+        if key.status != "active":
+            raise ApiError(403, "API key is not active.")
+        return key
+
+    def knows(self, plaintext: str) -> bool:
+        """Whether a string is one of the keys, active or not."""
+        return plaintext in self._by_plaintext
+
+    def appears_in(self, text: str) -> bool:
+        """Whether any key is hidden somewhere in a text."""
+        return any(plaintext in text for plaintext in self._by_plaintext)
+
+    def create(self, parent: ApiKey, label: str, scopes: tuple[str, ...], bounds: dict[str, Any]) -> ApiKey:
+        """Make a scoped key."""
+        key = ApiKey(
+            key_id=f"key_{uuid.uuid4().hex[:12]}",
+            plaintext=_new_plaintext(),
+            label=label,
+            role="scoped",
+            scopes=scopes,
+            resource_bounds=bounds,
+            parent_key_id=parent.key_id,
+        )
+        self._add(key)
+        return key
+
+    def rotate(self, key: ApiKey) -> None:
+        """Give a key a new plaintext; the old one is unknown from now on."""
+        del self._by_plaintext[key.plaintext]
+        key.plaintext = _new_plaintext()
+        key.rotated = time.time()
+        self._by_plaintext[key.plaintext] = key
+
+    def revoke(self, key: ApiKey) -> None:
+        """End a key; whoever shows it is told that it is not active."""
+        key.status = "revoked"
+        key.revoked = key.revoked or time.time()
+
+    def _add(self, key: ApiKey) -> None:
+        self._by_id[key.key_id] = key
+        self._by_plaintext[key.plaintext] = key
+
+
+def signature(secret: str, *values: str) -> str:
+    """A hex HMAC over values, for links that must not be forged."""
+    return hmac.new(secret.encode(), "\n".join(values).encode(), "sha256").hexdigest()
+
+
+def _new_plaintext() -> str:
+    return f"diffio_live_{secrets.token_hex(20)}"

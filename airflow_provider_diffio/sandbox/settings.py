@@ -1,0 +1,79 @@
+"""What a sandbox is started with."""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+Protocol = Literal["edge", "signed-put"]
+Engine = Literal["denoise", "passthrough"]
+
+PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
+ENGINES: tuple[Engine, ...] = get_args(Engine)
+
+#: Has the shape of a real key, so that code which looks at the prefix sees nothing unusual, and says
+#: what it is, so that nobody mistakes it for one in a log.
+DEFAULT_API_KEY = "diffio_live_sandbox_this_is_not_a_real_key"
+#: Same idea; Svix wants ``whsec_`` and base64.
+DEFAULT_WEBHOOK_SECRET = "whsec_" + base64.b64encode(b"not a secret: the diffio sandbox").decode()
+
+#: How long a media link lives, by protocol generation.
+LINK_SECONDS: Mapping[Protocol, float] = {"edge": 6 * 3600.0, "signed-put": 2 * 3600.0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything that can be chosen; the defaults are those of a test: any free port, quick work."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    media_port: int = 0
+    protocol: Protocol = "edge"
+    engine: Engine = "denoise"
+    processing_seconds: float = 5.0
+    data_dir: Path | None = None
+    api_key: str = DEFAULT_API_KEY
+    webhook_secret: str = DEFAULT_WEBHOOK_SECRET
+    webhook_time_scale: float = 0.01
+    link_seconds: float | None = None
+    upload_seconds: float = 24 * 3600.0
+    part_size: int = 32 * 1024 * 1024
+    max_bytes: int = 2 * 1024 * 1024 * 1024
+    workers: int = 1
+    allow_remote: bool = False
+
+    def __post_init__(self) -> None:
+        if self.protocol not in PROTOCOLS:
+            raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, not {self.protocol!r}")
+        if self.engine not in ENGINES:
+            raise ValueError(f"engine must be one of {', '.join(ENGINES)}, not {self.engine!r}")
+        if not self.allow_remote and not is_loopback(self.host):
+            raise ValueError(
+                f"{self.host} can be reached from other machines, and the sandbox's control routes "
+                "ask for no key: bind to 127.0.0.1, or say allow_remote (--allow-remote) if you mean it"
+            )
+        if self.port and self.port == self.media_port:
+            raise ValueError("the API and the media server need different ports")
+        if self.part_size < 1 or self.max_bytes < 1 or self.workers < 1:
+            raise ValueError("part_size, max_bytes and workers must be at least 1")
+        if not self.api_key or not self.webhook_secret.startswith("whsec_"):
+            raise ValueError("api_key must not be empty and webhook_secret must begin with whsec_")
+
+    @property
+    def link_life(self) -> float:
+        """Seconds a download link is good for."""
+        return LINK_SECONDS[self.protocol] if self.link_seconds is None else self.link_seconds
+
+
+def is_loopback(host: str) -> bool:
+    """Whether ``host`` is this machine talking to itself."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
