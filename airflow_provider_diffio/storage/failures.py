@@ -1,0 +1,188 @@
+"""What a store's exception means to the user: what may work later, what will not, and what to do."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from airflow_provider_diffio.api.errors import (
+    DiffioError,
+    DiffioInputError,
+    DiffioSourceChangedError,
+    DiffioTransferError,
+)
+
+#: Answers with a 4xx status that a new attempt may not get again.
+_PASSING_STATUSES = frozenset({408, 409, 425, 429})
+_PASSING_CODES = frozenset(
+    {
+        "BadDigest",
+        "ExpiredToken",
+        "IncompleteBody",
+        "InvalidPart",
+        "NoSuchUpload",
+        "RequestTimeout",
+    }
+)
+_LASTING_ERRNOS = frozenset(
+    {
+        errno.EACCES,
+        errno.EINVAL,
+        errno.EISDIR,
+        errno.ELOOP,
+        errno.ENAMETOOLONG,
+        errno.ENOENT,
+        errno.ENOSYS,
+        errno.ENOTDIR,
+        errno.ENOTSUP,
+        errno.EPERM,
+        errno.EROFS,
+    }
+)
+_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
+#: OSErrors that libraries also raise without an error number.
+_LASTING_CLASSES = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
+#: The caller, the settings or the libraries are at fault, so that a second try ends the same way.
+_FAULTS = (AttributeError, ImportError, LookupError, NotImplementedError, TypeError, ValueError)
+#: botocore's, by name: the library need not be there.
+_MISSING_CREDENTIALS = frozenset({"NoCredentialsError", "PartialCredentialsError", "ProfileNotFound"})
+
+_SECRETS = (
+    (re.compile(r"(?<=\w)\?[^\s'\")>]+"), "?..."),
+    (re.compile(r"(?<=://)[^/\s@]+@"), "...@"),
+    (
+        re.compile(
+            r"(?i)\b([\w-]*(?:signature|secret|token|password|credential|access_?key(?:_?id)?|sig))\b(\s*[=:]\s*)\S+"
+        ),
+        r"\1\2...",
+    ),
+    (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{12,}\b"), "..."),
+)
+_LONGEST_REASON = 300
+
+_ADVICE_CREDENTIALS = "Give the connection credentials, or the worker an identity that the store knows."
+_ADVICE_EXISTS = "Allow overwriting, or choose another path."
+_ADVICE_DIRECTORY = "It is a directory: name a file in it, or end the path with '/'."
+_ADVICE_MISSING = "Check the path, and that its bucket or directory exists."
+_ADVICE_PERMISSION = "Let the connection's identity, or the worker's user, read and write there."
+_ADVICE_FULL = "Free some space there; a retry transfers it again."
+
+
+@contextmanager
+def store_failures(action: str, uri: str) -> Iterator[None]:
+    """
+    Turn whatever a store raises inside the block into the error that a user can act on.
+
+    The original is kept as the cause unless its text holds something that looks like a secret.
+
+    :param action: what was tried, as in "could not *write* s3://...".
+    :param uri: the place, without credentials.
+    """
+    try:
+        yield
+    except DiffioError:
+        raise
+    except Exception as error:
+        raise store_failure(error, action, uri) from cause_of(error)
+
+
+def store_failure(error: Exception, action: str, uri: str) -> DiffioError:
+    """
+    Say what a store's exception means.
+
+    :param error: what the store's library raised.
+    :param action: what was tried, as in "could not *write* s3://...".
+    :param uri: the place, without credentials.
+    :return: a :class:`DiffioTransferError` when a retry may work, a :class:`DiffioInputError` when it will
+        not.
+    """
+    message = f"Could not {action} {uri}: {reason_of(error)}."
+    if type(error).__name__ == "FileExpired":
+        return DiffioSourceChangedError(message)
+    advice = _advice(error)
+    if _is_lasting(error):
+        return DiffioInputError(message, advice=advice or _ADVICE_MISSING)
+    return DiffioTransferError(message, advice=advice)
+
+
+def already_there(uri: str) -> DiffioInputError:
+    """Say that a destination exists which must not be overwritten."""
+    return DiffioInputError(f"There is already a file at {uri}.", advice=_ADVICE_EXISTS)
+
+
+def reason_of(error: Exception) -> str:
+    """Give the reason that an exception states, in one line, without what looks like a secret."""
+    status, code = _answer(error)
+    facts = ", ".join(str(fact) for fact in (code, f"HTTP {status}" if status else None) if fact)
+    text = _scrub(_text(error)).rstrip(". ")
+    return f"{text} ({facts})" if facts else text
+
+
+def cause_of(error: Exception) -> Exception | None:
+    """Give the exception to chain to: None if a traceback of it, causes included, would show a secret."""
+    current: BaseException | None = error
+    while current is not None:
+        if _scrub(str(current)) != str(current):
+            return None
+        current = current.__cause__ or current.__context__
+    return error
+
+
+def _is_lasting(error: Exception) -> bool:
+    status, code = _answer(error)
+    if code in _PASSING_CODES:
+        return False
+    if status is not None:
+        return 400 <= status < 500 and status not in _PASSING_STATUSES
+    if isinstance(error, (*_LASTING_CLASSES, FileExistsError, *_FAULTS)):
+        return True
+    if isinstance(error, OSError):
+        return error.errno in _LASTING_ERRNOS
+    return type(error).__name__ in _MISSING_CREDENTIALS
+
+
+def _advice(error: Exception) -> str | None:
+    if isinstance(error, FileExistsError) or _answer(error)[0] == 412:
+        return _ADVICE_EXISTS
+    if isinstance(error, PermissionError) or _answer(error)[0] in (401, 403):
+        return _ADVICE_PERMISSION
+    if isinstance(error, IsADirectoryError):
+        return _ADVICE_DIRECTORY
+    if isinstance(error, OSError) and error.errno in _FULL_ERRNOS:
+        return _ADVICE_FULL
+    return _ADVICE_CREDENTIALS if type(error).__name__ in _MISSING_CREDENTIALS else None
+
+
+def _answer(error: BaseException) -> tuple[int | None, str | None]:
+    """HTTP status and error code of the answer behind an exception, where one can be found."""
+    current: BaseException | None = error
+    while current is not None:
+        response = getattr(current, "response", None)
+        if isinstance(response, dict):  # botocore
+            status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+            return status, str(response.get("Error", {}).get("Code") or "") or None
+        for name in ("status_code", "status", "code"):  # Azure, aiohttp, Google
+            value = getattr(current, name, None)
+            if isinstance(value, int) and 100 <= value < 600:
+                return value, None
+        current = current.__cause__
+    return None, None
+
+
+def _text(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno and error.filename is not None:
+        return os.strerror(error.errno)  # without the path, which the message has already
+    if isinstance(error, OSError) and error.strerror:
+        return str(error.strerror)
+    lines = str(error).strip().splitlines()
+    name = type(error).__name__
+    return f"{name}: {lines[0]}"[:_LONGEST_REASON] if lines else name
+
+
+def _scrub(text: str) -> str:
+    for pattern, replacement in _SECRETS:
+        text = pattern.sub(replacement, text)
+    return text

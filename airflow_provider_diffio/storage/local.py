@@ -1,0 +1,179 @@
+"""Files on this machine: written beside their destination, then renamed."""
+
+from __future__ import annotations
+
+import errno
+import io
+import logging
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from airflow_provider_diffio.storage.failures import already_there
+from airflow_provider_diffio.storage.location import FileFacts, Location
+from airflow_provider_diffio.storage.writer import Sink, part_name
+
+log = logging.getLogger(__name__)
+
+_READ_BUFFER_BYTES = 2**20
+#: What a filesystem without hard links answers to a request for one.
+_NO_HARD_LINKS = frozenset(
+    {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
+)
+
+
+@dataclass(frozen=True)
+class LocalLocation(Location):
+    """A file or directory on this machine."""
+
+    path: Path
+
+    is_local: ClassVar[bool] = True
+
+    @property
+    def local_path(self) -> Path:
+        """The path on this machine."""
+        return self.path
+
+    @classmethod
+    def of(cls, path: Path, *, is_directory_like: bool = False) -> LocalLocation:
+        """Make one from an absolute path."""
+        uri = str(path)
+        if is_directory_like and not uri.endswith("/"):
+            uri += "/"
+        return cls(uri=uri, is_directory_like=is_directory_like, path=path)
+
+    def _look(self) -> FileFacts:
+        status = self.path.stat()
+        _require_regular(status.st_mode)
+        return FileFacts(size_bytes=status.st_size, version=f"mtime_ns={status.st_mtime_ns}")
+
+    def _join(self, name: str) -> LocalLocation:
+        return LocalLocation.of(self.path / name)
+
+    def _walk(self, recursive: bool) -> Iterator[tuple[str, Location]]:
+        if self.path.is_dir():
+            yield from _files_below(self.path, self.path.resolve(), "", recursive)
+            return
+        self._look()
+        yield self.path.name, self
+
+    def _open_read(self) -> io.BufferedIOBase:
+        self._look()  # before opening: opening a named pipe would wait for a writer
+        return io.BufferedReader(io.FileIO(self.path), _READ_BUFFER_BYTES)
+
+    def _sink(self, overwrite: bool) -> Sink:
+        return LocalSink(self.path, overwrite=overwrite)
+
+
+class LocalSink:
+    """
+    Writes to a hidden file in the destination's own directory and renames it: the one step that is atomic.
+
+    :param target: the destination.
+    :param overwrite: whether a file that is there may be replaced.
+    """
+
+    def __init__(self, target: Path, *, overwrite: bool) -> None:
+        self._target = target
+        self._overwrite = overwrite
+        self._part = target.with_name(part_name(target.name))
+        self._file: io.BufferedWriter | None = None
+        self._created = False
+
+    def open(self) -> None:
+        """Create the directories and the hidden file, with the permissions that the umask allows."""
+        self._check_target()
+        self._target.parent.mkdir(parents=True, exist_ok=True)
+        self._created = True  # from here on a file may exist, should an interrupt come in between
+        self._file = self._part.open("xb")
+
+    def write(self, block: bytes) -> None:
+        """Append to the hidden file."""
+        self._handle.write(block)
+
+    def publish(self) -> None:
+        """Bring the bytes to the disk, then give them their name."""
+        self._handle.flush()
+        os.fsync(self._handle.fileno())
+        self._handle.close()
+        self._check_target()
+        if self._overwrite:
+            self._part.replace(self._target)
+        else:
+            self._link()
+        self._created = False
+        _sync_directory(self._target.parent)
+
+    def discard(self) -> None:
+        """Remove the hidden file."""
+        if self._file is not None:
+            with suppress(OSError):  # a full disk: closing flushes
+                self._file.close()
+        if self._created:
+            try:
+                self._part.unlink(missing_ok=True)
+            except OSError as error:
+                log.warning("Could not remove the temporary file %s: %s", self._part, error)
+
+    @property
+    def _handle(self) -> io.BufferedWriter:
+        if self._file is None:
+            raise ValueError("The file is not open.")
+        return self._file
+
+    def _check_target(self) -> None:
+        if self._target.is_dir() and not self._target.is_symlink():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(self._target))
+        if not self._overwrite and os.path.lexists(self._target):
+            raise already_there(str(self._target))
+
+    def _link(self) -> None:
+        """Give the file its name unless the name is taken, which renaming can not do."""
+        try:
+            self._target.hardlink_to(self._part)
+        except FileExistsError:
+            raise already_there(str(self._target)) from None
+        except OSError as error:
+            if error.errno not in _NO_HARD_LINKS:
+                raise
+            # The check a moment ago has to do: reserving the name first would show an empty file.
+            self._part.replace(self._target)
+        else:
+            self._part.unlink()
+
+
+def _require_regular(mode: int) -> None:
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "It is a device, pipe or socket, not a file")
+
+
+def _files_below(directory: Path, root: Path, prefix: str, recursive: bool) -> Iterator[tuple[str, Location]]:
+    """Walk in the order of names. Links to directories are not followed, links out of the root not given."""
+    with os.scandir(directory) as entries:
+        ordered = sorted(entries, key=lambda entry: entry.name)
+    for entry in ordered:
+        path = directory / entry.name
+        if entry.is_dir(follow_symlinks=False):
+            if recursive:
+                yield from _files_below(path, root, f"{prefix}{entry.name}/", recursive)
+        elif entry.is_symlink() and not path.resolve().is_relative_to(root):
+            log.warning("%s is left out: it is a link that leads out of %s", path, root)
+        elif entry.is_file():
+            yield f"{prefix}{entry.name}", LocalLocation.of(path)
+
+
+def _sync_directory(directory: Path) -> None:
+    """Make the new name survive a power cut, where the filesystem can."""
+    with suppress(OSError):
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,293 @@
+"""From what a user writes to a location: absolute paths, URLs, and paths relative to a connection's root."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from airflow_provider_diffio.api.errors import DiffioConfigurationError, DiffioInputError
+from airflow_provider_diffio.storage.failures import cause_of, reason_of
+from airflow_provider_diffio.storage.local import LocalLocation
+from airflow_provider_diffio.storage.location import Location
+from airflow_provider_diffio.storage.names import check_printable, relative_parts
+from airflow_provider_diffio.storage.remote import RemoteLocation
+
+_URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?:(?P<user>[^/@]*)@)?(?P<rest>.*)", re.DOTALL)
+#: ``s3:/bucket``, ``C:/data``: neither a URL nor meant as a relative path.
+_ALMOST_A_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[/\\]")
+
+_EXTRAS_BY_SCHEME = {
+    **dict.fromkeys(("s3", "s3a", "s3n"), "amazon"),
+    **dict.fromkeys(("gs", "gcs"), "google"),
+    **dict.fromkeys(("abfs", "abfss", "adl"), "microsoft-azure"),
+    **dict.fromkeys(("sftp", "ssh"), "sftp"),
+}
+#: In these the first part of the path is a bucket or container.
+_BUCKET_SCHEMES = frozenset(scheme for scheme, extra in _EXTRAS_BY_SCHEME.items() if extra != "sftp")
+#: They say where files are, not how to get at a store.
+_TYPES_WITHOUT_ACCESS = frozenset({"fs", "diffio"})
+#: They stand for another machine, on which a plain path would be meant.
+_REMOTE_TYPES = frozenset(
+    {"aws", "google_cloud_platform", "wasb", "adls", "azure_data_lake", "sftp", "ssh", "ftp", "samba"}
+)
+
+DEFAULT_ROOT_NAME = "'output_path' in the extra of the Diffio connection"
+
+
+def resolve(
+    path: str | os.PathLike[str],
+    *,
+    conn_id: str | None = None,
+    default_root: str | None = None,
+    default_root_name: str = DEFAULT_ROOT_NAME,
+) -> Location:
+    """
+    Find the place that a path means. Nothing is read or written, but the store's credentials are looked up.
+
+    ============================  ==================================================================
+    ``path``                      meaning
+    ============================  ==================================================================
+    ``/data/a.wav``               this file on the worker, whatever ``conn_id`` is
+    ``file:///data/a.wav``        the same; taken literally, ``%20`` is no space
+    ``s3://minio@bucket/a.wav``   this key, by the connection ``minio``
+    ``s3://bucket/a.wav``         this key, by ``conn_id``, or the worker's own credentials without one
+    ``2024/a.wav``                below the root
+    ``2024/``                     a directory below the root: take ``.child(name)`` of it
+    ============================  ==================================================================
+
+    The root is the one of ``conn_id`` when that is given: ``path`` or ``output_path`` in its extra, or the
+    bucket of an ``aws`` connection (``service_config.s3.bucket_name``). Otherwise it is ``default_root``. A
+    root is an absolute local directory or a URL. A URL without a connection of its own is opened by
+    ``conn_id``, unless that is a ``fs`` or ``diffio`` connection, which gives access to nothing.
+
+    :param path: what the user wrote, as in the table.
+    :param conn_id: an Airflow connection that configures a root, lends credentials to a URL, or both.
+    :param default_root: root of relative paths when ``conn_id`` is not given.
+    :param default_root_name: where ``default_root`` is configured, to tell the user.
+    :raises DiffioInputError: when the path can not work, or leaves its root.
+    :raises DiffioConfigurationError: when the connection or the root can not work.
+    """
+    text = _text(path)
+    if url := _URL.fullmatch(text):
+        return _resolve_url(url, conn_id)
+    if _ALMOST_A_URL.match(text):
+        raise DiffioInputError(
+            f"{text!r} is neither a URL nor a path on this machine.",
+            advice="A URL has two slashes after the colon, as in s3://bucket/key.",
+        )
+    if text.startswith("/"):
+        return _local(text)
+    root = _root_of_connection(conn_id) if conn_id else _default_root(default_root, default_root_name)
+    if root is None:
+        raise DiffioInputError(
+            f"{text!r} is a relative path, and there is no root to resolve it against.",
+            advice=f"Set {default_root_name}, name a connection that has a root, or write an absolute path or URL.",
+        )
+    return _below(root, text)
+
+
+@dataclass(frozen=True, slots=True)
+class _Root:
+    """Where relative paths start, and the setting that says so."""
+
+    text: str
+    name: str
+    conn_id: str | None
+
+
+def _text(path: object) -> str:
+    if isinstance(path, str):
+        text = path
+    elif hasattr(path, "protocol"):  # an ObjectStoragePath, whose text has its connection in it
+        text = str(path)
+    elif isinstance(path, os.PathLike):
+        text = os.fspath(path)
+    else:
+        raise DiffioInputError(f"A path is a text, not {type(path).__name__}.")
+    if not text.strip():
+        raise DiffioInputError("The path is empty.", advice="Check the template that it comes from.")
+    check_printable(text)
+    return text
+
+
+def _local(text: str) -> LocalLocation:
+    return LocalLocation.of(Path(text), is_directory_like=text.endswith("/"))
+
+
+def _below(root: _Root, text: str) -> Location:
+    """Add a relative path to a root."""
+    parts = relative_parts(text)
+    is_directory_like = text.endswith("/") or not parts
+    url = _URL.fullmatch(root.text)
+    if url and url["scheme"].lower() != "file":
+        closing = "/" if is_directory_like else ""
+        joined = "/".join((root.text.rstrip("/"), *parts)) + closing
+        return _resolve_url(_match_url(joined), root.conn_id)
+    directory = Path(_file_path(url) if url else root.text)
+    if not directory.is_absolute():
+        raise DiffioConfigurationError(
+            f"{root.name} is {root.text!r}, which is no root.",
+            advice="Give an absolute directory or a URL such as s3://my_conn@bucket/prefix.",
+        )
+    target = directory.joinpath(*parts)
+    if not target.resolve().is_relative_to(directory.resolve()):
+        raise DiffioInputError(f"{text!r} leaves its root {directory} through a symbolic link.")
+    return LocalLocation.of(target, is_directory_like=is_directory_like)
+
+
+def _resolve_url(url: re.Match[str], conn_id: str | None) -> Location:
+    if url["scheme"].lower() == "file":
+        return _local(_file_path(url))
+    scheme, rest = url["scheme"].lower(), url["rest"]
+    user = _checked_user(url)
+    uri = f"{scheme}://{rest}"
+    _check_key(scheme, rest, uri)
+    fs = _filesystem(scheme, user or _lent(conn_id), uri, stated=bool(user))
+    key = rest if scheme in _BUCKET_SCHEMES else str(fs._strip_protocol(uri))
+    bucket_alone = scheme in _BUCKET_SCHEMES and "/" not in rest
+    return RemoteLocation(
+        uri=uri, is_directory_like=uri.endswith("/") or bucket_alone, key=key.rstrip("/") or "/", fs=fs
+    )
+
+
+def _match_url(text: str) -> re.Match[str]:
+    url = _URL.fullmatch(text)
+    if url is None:
+        raise DiffioInputError(f"{text!r} is not a URL.")
+    return url
+
+
+def _file_path(url: re.Match[str]) -> str:
+    path = url["rest"].removeprefix("localhost")
+    if not path.startswith("/"):
+        raise DiffioInputError(
+            f"file://{url['rest']} names another machine.",
+            advice="A file URL has three slashes: file:///data/a.wav.",
+        )
+    return path
+
+
+def _checked_user(url: re.Match[str]) -> str | None:
+    user = url["user"]
+    if user and ":" in user:
+        raise DiffioInputError(
+            f"The URL {url['scheme']}://...@{url['rest']} seems to hold a key or password.",
+            advice="Put it into an Airflow connection and write that connection's id before the @.",
+        )
+    return user or None
+
+
+def _check_key(scheme: str, rest: str, uri: str) -> None:
+    if not rest or (scheme in _BUCKET_SCHEMES and rest.startswith("/")):
+        raise DiffioInputError(f"{uri} names no bucket.")
+    if ".." in rest.split("/"):
+        raise DiffioInputError(
+            f"{uri} holds '..', which means nothing in a URL.", advice="Write the path without it."
+        )
+
+
+def _lent(conn_id: str | None) -> str | None:
+    """Give the connection that opens a URL which names none."""
+    if conn_id is None or _connection(conn_id).conn_type in _TYPES_WITHOUT_ACCESS:
+        return None
+    return conn_id
+
+
+def _filesystem(scheme: str, conn_id: str | None, uri: str, *, stated: bool) -> Any:
+    """
+    Get fsspec's filesystem with the connection's credentials, at once.
+
+    Left to itself, ``ObjectStoragePath`` goes on without credentials when this fails, and the amazon
+    provider when the connection does not exist.
+    """
+    if stated and conn_id and _connection(conn_id).conn_type in _TYPES_WITHOUT_ACCESS:
+        raise DiffioConfigurationError(
+            f"The connection {conn_id!r} in {scheme}://{conn_id}@... is a {_connection(conn_id).conn_type!r}"
+            f" connection, which gives no access to {scheme}.",
+            advice="Name a connection that holds the store's credentials.",
+        )
+    try:
+        from airflow.sdk.io import attach
+    except ImportError:  # Airflow 2
+        from airflow.io.store import attach
+    try:
+        return attach(scheme, conn_id).fs
+    except ImportError as error:
+        raise _unserved(scheme, f"its library is missing: {error}") from error
+    except ValueError as error:
+        if "No filesystem registered" in str(error):
+            raise _unserved(scheme, "no installed provider serves it") from None
+        raise _unusable(conn_id, uri, error) from cause_of(error)
+    except Exception as error:
+        raise _unusable(conn_id, uri, error) from cause_of(error)
+
+
+def _unserved(scheme: str, reason: str) -> DiffioInputError:
+    extra = _EXTRAS_BY_SCHEME.get(scheme)
+    advice = (
+        f"Install airflow-provider-diffio[{extra}]."
+        if extra
+        else f"Install an Airflow provider for {scheme}://, or use another store or a local path."
+    )
+    return DiffioInputError(f"Paths of the kind {scheme}:// can not be used: {reason}.", advice=advice)
+
+
+def _connection(conn_id: str) -> Any:
+    from airflow.exceptions import AirflowNotFoundException
+    from airflow.providers.common.compat.sdk import BaseHook
+
+    try:
+        return BaseHook.get_connection(conn_id)
+    except AirflowNotFoundException as error:
+        raise DiffioConfigurationError(
+            f"There is no connection {conn_id!r}.", advice="Create it, or correct the id where it is written."
+        ) from error
+
+
+def _default_root(text: str | None, name: str) -> _Root | None:
+    return _Root(text=text, name=name, conn_id=None) if text else None
+
+
+def _root_of_connection(conn_id: str) -> _Root:
+    connection = _connection(conn_id)
+    extra = connection.extra_dejson
+    lender = None if connection.conn_type in _TYPES_WITHOUT_ACCESS else conn_id
+    for name in ("path", "output_path"):
+        if text := extra.get(name):
+            root = _Root(
+                text=str(text), name=f"{name!r} in the extra of connection {conn_id!r}", conn_id=lender
+            )
+            _check_kind(root, connection.conn_type)
+            return root
+    if connection.conn_type == "aws" and (bucket := _aws_bucket(extra)):
+        return _Root(text=f"s3://{bucket}", name=f"the bucket of connection {conn_id!r}", conn_id=lender)
+    raise DiffioConfigurationError(
+        f"The connection {conn_id!r} ({connection.conn_type}) has no root for relative paths.",
+        advice="Set 'path' in its extra to a directory or a URL, or write an absolute path or a URL.",
+    )
+
+
+def _check_kind(root: _Root, conn_type: str | None) -> None:
+    if conn_type in _REMOTE_TYPES and not _URL.fullmatch(root.text):
+        raise DiffioConfigurationError(
+            f"{root.name} is {root.text!r}; for a connection of type {conn_type!r} it has to be a URL.",
+            advice="Write for instance s3://bucket/prefix, or sftp:///directory.",
+        )
+
+
+def _aws_bucket(extra: dict[str, Any]) -> str | None:
+    service_config = extra.get("service_config")
+    s3 = service_config.get("s3") if isinstance(service_config, dict) else None
+    bucket = s3.get("bucket_name") if isinstance(s3, dict) else None
+    return str(bucket) if bucket else None
+
+
+def _unusable(conn_id: str | None, uri: str, error: Exception) -> DiffioConfigurationError:
+    way = f"the connection {conn_id!r}" if conn_id else "the worker's own credentials"
+    return DiffioConfigurationError(
+        f"Could not reach the store of {uri} by {way}: {reason_of(error)}.",
+        advice="Check the connection's fields.",
+    )

@@ -1,0 +1,315 @@
+"""Files in an object store or on another machine, through fsspec."""
+
+from __future__ import annotations
+
+import errno
+import io
+import logging
+import os
+import posixpath
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from airflow_provider_diffio.storage.failures import already_there, store_failures
+from airflow_provider_diffio.storage.location import FileFacts, Location
+from airflow_provider_diffio.storage.writer import WRITE_BLOCK_BYTES, Sink, part_name
+
+log = logging.getLogger(__name__)
+
+#: Read ahead per open file. The default of S3's filesystem is 50 MiB.
+READ_BLOCK_BYTES = 4 * 2**20
+
+#: Filesystems whose open file is an upload that nobody sees until it is finished, and whether finishing takes
+#: ``commit()`` after ``close()``. It takes knowing them: fsspec's base class has a ``commit`` and a
+#: ``discard`` that do nothing, and others have ones that publish at once. Subclasses may differ, so they
+#: are not meant.
+_UPLOADING = {
+    "s3fs.core.S3FileSystem": True,
+    "gcsfs.core.GCSFileSystem": True,
+    "adlfs.spec.AzureBlobFileSystem": False,
+}
+
+#: What stores call the version of a file in ``info()``, the surest first.
+_VERSION_KEYS = (
+    "ETag",
+    "etag",
+    "generation",
+    "md5Hash",
+    "LastModified",
+    "last_modified",
+    "updated",
+    "mtime",
+    "modified",
+    "created",
+)
+
+
+@dataclass(frozen=True)
+class RemoteLocation(Location):
+    """A file or directory in a store that fsspec serves."""
+
+    key: str
+    fs: Any = field(repr=False, compare=False)
+
+    def _look(self) -> FileFacts:
+        info = self._info()
+        if info.get("type") == "directory":
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        return FileFacts(size_bytes=int(info["size"]), version=_version(info))
+
+    def _join(self, name: str) -> RemoteLocation:
+        return self._at(f"{self.key.rstrip('/')}/{name}", f"{self.uri.rstrip('/')}/{name}")
+
+    def _walk(self, recursive: bool) -> Iterator[tuple[str, Location]]:
+        self._forget()
+        found = self.fs.find(self.key, maxdepth=None if recursive else 1)
+        if not found and self._info().get("type") != "directory":
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        top = self.key.strip("/")
+        for key in sorted(found):
+            if key.strip("/") == top:
+                yield self.name, self
+            elif not key.endswith("/"):  # a marker that stands for a directory
+                relative = key.strip("/").removeprefix(f"{top}/")
+                yield relative, self._at(key, f"{self.uri.rstrip('/')}/{relative}")
+
+    def _open_read(self) -> io.BufferedIOBase:
+        self._look()  # some stores open a directory as an empty file
+        return RemoteReader(self.fs.open(self.key, "rb", block_size=READ_BLOCK_BYTES), self.uri)
+
+    def _sink(self, overwrite: bool) -> Sink:
+        commits = _UPLOADING.get(f"{type(self.fs).__module__}.{type(self.fs).__qualname__}")
+        if commits is None:
+            return MoveSink(self, overwrite=overwrite)
+        return UploadSink(self, overwrite=overwrite, commits=commits)
+
+    def _at(self, key: str, uri: str) -> RemoteLocation:
+        return replace(self, key=key, uri=uri, is_directory_like=False)
+
+    def _info(self) -> dict[str, Any]:
+        self._forget()
+        info: dict[str, Any] = self.fs.info(self.key)
+        return info
+
+    def _forget(self) -> None:
+        """Drop cached listings, from which ``info`` would answer about the past."""
+        self.fs.invalidate_cache(self.key)
+        self.fs.invalidate_cache(posixpath.dirname(self.key))
+
+
+class RemoteReader(io.BufferedIOBase):
+    """
+    A seekable handle on a remote file, whose failures say what they mean.
+
+    :param handle: fsspec's own; closed with this one.
+    :param uri: the file, without credentials, for messages.
+    """
+
+    def __init__(self, handle: Any, uri: str) -> None:
+        self._handle = handle
+        self._uri = uri
+        self._position = 0
+
+    def readable(self) -> bool:
+        """Tell that it can be read."""
+        return True
+
+    def seekable(self) -> bool:
+        """Tell that it can be read from anywhere."""
+        return True
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read ``size`` bytes, or fewer at the end of the file; all the rest when it is negative or None."""
+        with store_failures("read", self._uri):
+            self._handle.seek(self._position)
+            data: bytes = self._handle.read(-1 if size is None else size)
+        self._position += len(data)
+        return data
+
+    def read1(self, size: int = -1, /) -> bytes:
+        """Read like :meth:`read`, but never more than one block."""
+        return self.read(READ_BLOCK_BYTES if size < 0 else size)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        """Go to a place in the file, counted as for any file."""
+        with store_failures("read", self._uri):
+            self._handle.seek(self._position)
+            self._position = int(self._handle.seek(offset, whence))
+        return self._position
+
+    def tell(self) -> int:
+        """Give the place in the file."""
+        return self._position
+
+    def close(self) -> None:
+        """Let go of the connection and the read-ahead."""
+        if not self.closed:
+            with suppress(Exception):  # everything that mattered has been read
+                self._handle.close()
+        super().close()
+
+
+class _RemoteSink:
+    """What both ways of writing to a store have in common."""
+
+    def __init__(self, location: RemoteLocation, *, overwrite: bool) -> None:
+        self._location = location
+        self._fs = location.fs
+        self._overwrite = overwrite
+        self._handle: Any = None
+
+    def write(self, block: bytes) -> None:
+        """Pass some bytes on."""
+        self._handle.write(block)
+
+    def _refuse_to_replace(self) -> None:
+        if not self._overwrite and self._location.exists():
+            raise already_there(self._location.uri)
+
+
+class UploadSink(_RemoteSink):
+    """
+    Writes to a store in which an upload can not be seen until it is finished.
+
+    A process that is killed outright leaves an unfinished upload, which no listing shows; a lifecycle rule
+    of the bucket (such as S3's ``AbortIncompleteMultipartUpload``) removes it.
+
+    :param location: the destination.
+    :param overwrite: whether a file that is there may be replaced. If not, the store is asked to refuse
+        when it finishes the upload, so that no race can be lost.
+    :param commits: whether the open file is finished by ``commit()``; otherwise by ``close()``.
+    """
+
+    def __init__(self, location: RemoteLocation, *, overwrite: bool, commits: bool) -> None:
+        super().__init__(location, overwrite=overwrite)
+        self._commits = commits
+
+    def open(self) -> None:
+        """Get ready; the upload itself starts when the first block is full."""
+        self._refuse_to_replace()
+        options = {"autocommit": False} if self._commits else {}
+        mode = "wb" if self._overwrite else "xb"
+        self._handle = self._fs.open(self._location.key, mode, block_size=WRITE_BLOCK_BYTES, **options)
+        with suppress(ValueError):  # it joins the filesystem's transaction, whose end would publish it
+            self._fs.transaction.files.remove(self._handle)
+
+    def publish(self) -> None:
+        """Send the last block and finish the upload."""
+        self._handle.close()
+        if self._commits:
+            self._handle.commit()
+
+    def discard(self) -> None:
+        """Abort the upload."""
+        if self._handle is None:
+            return
+        try:
+            if self._commits:
+                self._handle.discard()
+        except Exception as error:
+            log.warning(
+                "Could not abort the upload to %s (%s). Nothing of it can be seen, but the store may charge for"
+                " it until a lifecycle rule of the bucket removes it.",
+                self._location.uri,
+                type(error).__name__,
+            )
+        finally:
+            self._handle.closed = (
+                True  # or else the garbage collector closes it, which would start an upload anew
+            )
+
+
+class MoveSink(_RemoteSink):
+    """
+    Writes to a store that shows a file while it is written: under a hidden name, moved when it is complete.
+
+    :param location: the destination.
+    :param overwrite: whether a file that is there may be replaced. If not, one that appears in the instant
+        between the last look and the move is lost: these stores offer no better.
+    """
+
+    def __init__(self, location: RemoteLocation, *, overwrite: bool) -> None:
+        super().__init__(location, overwrite=overwrite)
+        self._parent = posixpath.dirname(location.key)
+        self._part = self._beside()
+        self._size_bytes = 0
+
+    def open(self) -> None:
+        """Create the hidden file, and the directory when the store asks for one."""
+        self._refuse_to_replace()
+        try:
+            self._handle = self._fs.open(self._part, "wb", block_size=WRITE_BLOCK_BYTES)
+        except FileNotFoundError:
+            self._fs.makedirs(self._parent, exist_ok=True)
+            self._handle = self._fs.open(self._part, "wb", block_size=WRITE_BLOCK_BYTES)
+
+    def write(self, block: bytes) -> None:
+        """Append to the hidden file."""
+        super().write(block)
+        self._size_bytes += len(block)
+
+    def publish(self) -> None:
+        """Close the hidden file, see that it is whole, and move it."""
+        self._handle.close()
+        self._fs.invalidate_cache(self._parent)
+        arrived = self._fs.info(self._part)["size"]
+        if arrived != self._size_bytes:
+            raise OSError(errno.EIO, f"The store kept {arrived} of {self._size_bytes} bytes")
+        self._refuse_to_replace()
+        try:
+            self._move(self._part, self._location.key)
+        except Exception:
+            if not self._overwrite or not self._location.exists():
+                raise
+            self._move_around()
+        self._fs.invalidate_cache(self._parent)
+
+    def discard(self) -> None:
+        """Remove the hidden file."""
+        if self._handle is None:
+            return
+        with suppress(Exception):  # closing sends what is buffered, which is of no use any more
+            self._handle.close()
+        self._remove(self._part)
+
+    def _move_around(self) -> None:
+        """Replace a file in a store that does not move onto one; put the old one back when that fails."""
+        aside = self._beside()
+        self._move(self._location.key, aside)
+        try:
+            self._move(self._part, self._location.key)
+        except BaseException:
+            self._move(aside, self._location.key)
+            raise
+        self._remove(aside)
+
+    def _move(self, source: str, target: str) -> None:
+        """Rename if the store can; not by fsspec's own ``mv``, to which ``[1]`` in a name is a pattern."""
+        from fsspec import AbstractFileSystem
+
+        if type(self._fs).mv is not AbstractFileSystem.mv or hasattr(self._fs, "_mv"):
+            self._fs.mv(source, target)
+        else:
+            self._fs.cp_file(source, target)
+            self._fs.rm_file(source)
+
+    def _remove(self, key: str) -> None:
+        try:
+            self._fs.rm_file(key)
+        except FileNotFoundError:
+            pass
+        except Exception as error:
+            log.warning("Could not remove the temporary file %s: %s", key, type(error).__name__)
+
+    def _beside(self) -> str:
+        return f"{self._parent}/{part_name(posixpath.basename(self._location.key))}"
+
+
+def _version(info: dict[str, Any]) -> str:
+    for key in _VERSION_KEYS:
+        value = info.get(key)
+        if value not in (None, ""):
+            return f"{key.lower()}={value}"
+    return "version=unknown"

@@ -1,0 +1,152 @@
+"""The write side of a location: count, digest, check, and only then publish."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from airflow_provider_diffio.api.errors import DiffioTransferError
+from airflow_provider_diffio.storage.failures import store_failures
+
+#: Bytes that are handed to a store at a time: also the size of a part of an upload to an object store.
+WRITE_BLOCK_BYTES = 8 * 2**20
+
+_PART_SUFFIX = ".part"
+_LONGEST_STEM_BYTES = 200
+
+
+class Sink(Protocol):
+    """One way to write a file so that nobody sees it before it is published."""
+
+    def open(self) -> None:
+        """Prepare to write; nothing is visible at the destination."""
+
+    def write(self, block: bytes) -> None:
+        """Take some bytes, at most :data:`WRITE_BLOCK_BYTES`."""
+
+    def publish(self) -> None:
+        """Make the whole file appear at the destination, in one step."""
+
+    def discard(self) -> None:
+        """Remove every trace, whatever state the writing is in. Never raises."""
+
+
+class Writer:
+    """
+    Takes the bytes of one file. Get one from :meth:`Location.writer`, which publishes the file.
+
+    :ivar uri: where the file will be.
+    :ivar size_bytes: bytes written so far.
+    """
+
+    def __init__(self, sink: Sink, uri: str) -> None:
+        self.uri = uri
+        self.size_bytes = 0
+        self._sink = sink
+        self._digest = hashlib.sha256()
+        self._expected_size: int | None = None
+        self._expected_sha256: str | None = None
+        self._checks: list[Callable[[Writer], None]] = []
+        self._open = True
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the bytes written so far, in hexadecimal."""
+        return self._digest.hexdigest()
+
+    def write(self, data: bytes | bytearray | memoryview) -> int:
+        """
+        Append some bytes.
+
+        :param data: any number of bytes.
+        :return: how many bytes it took: all of them.
+        :raises DiffioError: when the store can not take them.
+        :raises ValueError: when the ``with`` block is over.
+        """
+        if not self._open:
+            raise ValueError(f"{self.uri} is not open for writing any more.")
+        with memoryview(data) as given, given.cast("B") as view:
+            for start in range(0, view.nbytes, WRITE_BLOCK_BYTES):
+                self._append(bytes(view[start : start + WRITE_BLOCK_BYTES]))
+            return view.nbytes
+
+    def expect(self, *, size_bytes: int | None = None, sha256: str | None = None) -> None:
+        """
+        State what must have been written when the block ends; otherwise nothing is published.
+
+        :param size_bytes: the file's length, when it is known.
+        :param sha256: the file's SHA-256 in hexadecimal, when it is known.
+        """
+        if size_bytes is not None:
+            self._expected_size = size_bytes
+        if sha256 is not None:
+            self._expected_sha256 = sha256.lower()
+
+    def check(self, check: Callable[[Writer], None]) -> None:
+        """
+        Have something called when all bytes are written, before they are published.
+
+        :param check: is given this writer; when it raises, nothing is published and the error is passed on.
+        """
+        self._checks.append(check)
+
+    def verify(self) -> None:
+        """
+        Hold what was written against :meth:`expect` and :meth:`check`. The ``with`` block does this at its
+        end.
+
+        :raises DiffioTransferError: when it is not what was expected.
+        """
+        if self._expected_size not in (None, self.size_bytes):
+            raise DiffioTransferError(
+                f"{self.size_bytes} bytes arrived for {self.uri}, {self._expected_size} were expected;"
+                " nothing was published."
+            )
+        if self._expected_sha256 not in (None, self.sha256):
+            raise DiffioTransferError(
+                f"The SHA-256 of {self.uri} would be {self.sha256}, {self._expected_sha256} was expected;"
+                " nothing was published."
+            )
+        for check in self._checks:
+            check(self)
+
+    def _append(self, block: bytes) -> None:
+        with store_failures("write", self.uri):
+            self._sink.write(block)
+        self._digest.update(block)
+        self.size_bytes += len(block)
+
+    def _close(self) -> None:
+        self._open = False
+
+
+@contextmanager
+def publishing(sink: Sink, uri: str) -> Iterator[Writer]:
+    """
+    Write through a sink: published when the block ends normally, discarded when it ends in any other way.
+
+    :param sink: takes the bytes.
+    :param uri: the destination, without credentials, for messages.
+    """
+    writer = Writer(sink, uri)
+    try:
+        with store_failures("write", uri):
+            sink.open()
+        yield writer
+        writer.verify()
+        with store_failures("publish", uri):
+            sink.publish()
+    except BaseException:  # also an interrupt, and a generator that is closed around the block
+        sink.discard()
+        raise
+    finally:
+        writer._close()
+
+
+def part_name(name: str) -> str:
+    """Make up a hidden name, next to ``name``, that no other writer uses."""
+    stem = name.encode()[:_LONGEST_STEM_BYTES].decode(errors="ignore")
+    return f".{stem}.{uuid.uuid4().hex}{_PART_SUFFIX}"
