@@ -1,0 +1,73 @@
+"""A process that restores recordings: a job per line on standard input, an answer per line on standard
+output. Ends when its input does, so it can not outlive the sandbox.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def main() -> None:
+    """Serve jobs until there are no more."""
+    # Ctrl-C reaches the whole process group; the sandbox ends its workers itself.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    # Whatever a decoder has to say must not get in between the answers.
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    for line in sys.stdin:
+        job = json.loads(line)
+        answers.write(json.dumps(answer(Path(job["source"]), Path(job["folder"]))) + "\n")
+        answers.flush()
+
+
+def answer(source: Path, folder: Path) -> dict[str, Any]:
+    """The files a recording was restored to, or why it could not be."""
+    try:
+        return restore(source, folder)
+    except ImportError as error:
+        return {
+            "error": "Restoration needs the sandbox extra: pip install 'airflow-provider-diffio[sandbox]'.",
+            "details": str(error),
+        }
+    except Exception as error:
+        return {
+            "error": "The recording could not be restored.",
+            "details": f"{type(error).__name__}: {error}",
+        }
+
+
+def restore(source: Path, folder: Path) -> dict[str, Any]:
+    """Decode, clean, write."""
+    from .audio import Mp3Writer, UnreadableError, decode, has_picture, replace_sound
+    from .denoise import clean
+    from .speech import listen, transcript
+
+    working = folder / "working.w64"
+    files = {"audio": folder / "restored.mp3", "transcript": folder / "word_timestamps.json"}
+    try:
+        recording = decode(source, working)
+        activity = listen(recording)
+        writer = Mp3Writer(files["audio"], recording.rate, recording.channels)
+        try:
+            for block in clean(recording, activity):
+                writer.write(block)
+        finally:
+            writer.close()
+    except UnreadableError as error:
+        return {"error": "The recording could not be decoded.", "details": str(error)}
+    finally:
+        working.unlink(missing_ok=True)
+    files["transcript"].write_text(json.dumps(transcript(activity), indent=1))
+    if has_picture(source):
+        files["video"] = folder / "restored.mp4"
+        replace_sound(source, files["audio"], files["video"])
+    return {"files": {name: str(path) for name, path in files.items()}, "duration": recording.seconds}
+
+
+if __name__ == "__main__":
+    main()
