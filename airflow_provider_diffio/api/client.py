@@ -17,6 +17,7 @@ import requests
 import requests.adapters
 import requests.auth
 
+from airflow_provider_diffio.api import models
 from airflow_provider_diffio.api.endpoints import Body, Call, EdgeCall
 from airflow_provider_diffio.api.errors import (
     DiffioAnswerError,
@@ -50,11 +51,20 @@ class DiffioClient:
 
     :param settings: where Diffio is, and as whom to talk to it.
     :param sleep: how to wait between tries.
+    :param on_secret: told every secret that an answer holds (tokens, signed links, plaintext keys) before
+        it is used, so that it can be masked: the HTTP library's debug log shows the URLs it asks for.
     """
 
-    def __init__(self, settings: ClientSettings, *, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self,
+        settings: ClientSettings,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+        on_secret: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self.settings = settings
         self.sleep = sleep
+        self._on_secret = on_secret
         self._session = requests.Session()
         adapter = _BigBlocks(pool_maxsize=16)
         self._session.mount("https://", adapter)
@@ -209,7 +219,10 @@ class DiffioClient:
             secrets = [settings.api_key]
             if isinstance(call, EdgeCall):
                 secrets.append(call.session.token)
-            return read_answer(call, response.status_code, response.headers, body, secrets)
+            result = read_answer(call, response.status_code, response.headers, body, secrets)
+        for secret in models.secrets_of(result):
+            self._on_secret(secret)
+        return result
 
     @contextmanager
     def _open(

@@ -11,12 +11,40 @@ import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 from airflow_provider_diffio.api.answers import Answer
 
 COMPLETE = "complete"
 #: ``error`` is the word of webhooks; a progress answer that used it would mean the same.
 FAILED_STATUSES = frozenset({"failed", "error"})
+
+#: Shorter parts of a signed URL are names and numbers, and masking those would make logs unreadable.
+_TOKEN_LENGTH = 32
+
+
+def secrets_of(result: object) -> list[str]:
+    """Return the secrets that an answer holds, in every form in which a log might show them."""
+    if isinstance(result, CreatedProject):
+        return secrets_of(result.upload)
+    if isinstance(result, EdgeUpload):
+        return [result.token]
+    if isinstance(result, SignedPutUpload):
+        return _secrets_of_url(result.url)
+    if isinstance(result, GenerationDownload):
+        return _secrets_of_url(result.download_url)
+    if isinstance(result, ApiKey) and result.key:
+        return [result.key]
+    return []
+
+
+def _secrets_of_url(url: str) -> list[str]:
+    """Return the URL, what a request line shows of it, and those of its parts that may be tokens."""
+    parts = urlsplit(url)
+    target = f"{parts.path}?{parts.query}" if parts.query else parts.path
+    values = [value for _, value in parse_qsl(parts.query)]
+    pieces = [piece for piece in [*parts.path.split("/"), *values] if len(piece) >= _TOKEN_LENGTH]
+    return [url, target, *pieces]
 
 
 @dataclass(frozen=True)
@@ -612,3 +640,30 @@ class WebhookEvent:
             error_details=answer.text("errorDetails"),
             transcription=transcription.text("status") if transcription else None,
         )
+
+
+@dataclass(frozen=True)
+class DownloadedFile:
+    """
+    A restored file that has been written whole.
+
+    :ivar path: where it is: a local path, or a URI without credentials.
+    :ivar size_bytes: its length.
+    :ivar sha256: its digest, in hexadecimal.
+    :ivar mime_type: its media type as Diffio names it.
+    :ivar file_name: its name at Diffio, reduced to a safe base name.
+    :ivar download_type: ``audio``, ``video`` or ``transcript``.
+    """
+
+    path: str
+    size_bytes: int
+    sha256: str
+    mime_type: str | None
+    file_name: str
+    download_type: str
+    generation_id: str
+    api_project_id: str
+
+    def to_value(self) -> dict[str, Any]:
+        """Return the *asset* value that flows through a DAG: plain JSON, no secrets."""
+        return dict(vars(self))

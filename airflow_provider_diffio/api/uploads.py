@@ -14,7 +14,7 @@ import os
 import threading
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePath
 from typing import IO, Any, Protocol, cast
 
 from airflow_provider_diffio.api import endpoints
@@ -49,44 +49,6 @@ class Source(Protocol):
 
     def check_unchanged(self) -> None:
         """Raise :class:`DiffioSourceChangedError` when it is not what it was when it was looked at first."""
-
-
-@dataclass
-class FileSource:
-    """
-    A file on this machine.
-
-    :param path: where it is.
-    :raises DiffioInputError: when it is missing, not a file, or empty.
-    """
-
-    path: Path
-
-    def __post_init__(self) -> None:
-        try:
-            stat = self.path.stat()
-        except OSError as error:
-            raise DiffioInputError(f"{self.path} can not be read: {error.strerror}.") from None
-        if not self.path.is_file():
-            raise DiffioInputError(f"{self.path} is not a file.")
-        self.name = self.path.name
-        self.size_bytes = stat.st_size
-        self._version = (stat.st_size, stat.st_mtime_ns, stat.st_ino)
-
-    def open(self) -> IO[bytes]:
-        try:
-            return self.path.open("rb", buffering=0)
-        except OSError as error:
-            raise DiffioInputError(f"{self.path} can not be read: {error.strerror}.") from None
-
-    def check_unchanged(self) -> None:
-        try:
-            stat = self.path.stat()
-            unchanged = (stat.st_size, stat.st_mtime_ns, stat.st_ino) == self._version
-        except OSError:
-            unchanged = False
-        if not unchanged:
-            raise DiffioSourceChangedError(f"{self.path} changed while it was read.")
 
 
 class StreamSource:
@@ -151,26 +113,23 @@ class _SharedStream(io.RawIOBase):
         return len(block)
 
 
-def source_of(source: str | os.PathLike[str] | IO[bytes] | Source, file_name: str | None = None) -> Source:
+def source_of(source: IO[bytes] | Source, file_name: str | None = None) -> Source:
     """
-    Return a source from a path, a seekable binary stream, or a source.
+    Return a source from a source or a seekable binary stream.
 
     :param source: what to upload.
     :param file_name: the name Diffio is told; the source's own when not given.
-    :raises DiffioInputError: when it is missing, empty, over the limit, or nothing of the kind.
+    :raises DiffioInputError: when it is empty, over the limit, or nothing of the kind.
     """
     found: Source
-    if isinstance(source, (str, os.PathLike)):
-        found = FileSource(Path(source))
-    elif hasattr(source, "check_unchanged"):
+    if hasattr(source, "check_unchanged"):
         found = cast("Source", source)
     elif hasattr(source, "read"):
         own_name = getattr(source, "name", None)
-        own_name = Path(own_name).name if isinstance(own_name, str) else None
-        found = StreamSource(source, file_name or own_name or "recording")
+        found = StreamSource(source, PurePath(own_name).name if isinstance(own_name, str) else "recording")
     else:
         raise DiffioInputError(f"source must be a path or a binary stream, not {type(source).__name__}.")
-    if file_name:
+    if file_name is not None:
         found.name = file_name
     check_size(found.name, found.size_bytes, MAX_UPLOAD_BYTES)
     return found
@@ -187,6 +146,18 @@ def check_size(name: str, size_bytes: int, limit: int) -> None:
     if size_bytes > limit:
         raise DiffioInputError(
             f"{name} has {size_bytes} bytes; Diffio takes {limit} at most.", advice="Split the recording."
+        )
+
+
+def check_stored(source: Source, stored_bytes: int | None) -> None:
+    """
+    Check that Diffio holds as many bytes as the recording has, where it says.
+
+    :raises DiffioTransferError: when it holds more or fewer.
+    """
+    if stored_bytes is not None and stored_bytes != source.size_bytes:
+        raise DiffioTransferError(
+            f"Diffio stored {stored_bytes} bytes of {source.name}, which has {source.size_bytes}."
         )
 
 
@@ -249,12 +220,7 @@ class _EdgeTransfer:
         except BaseException:
             self._abort(start.upload_id)
             raise
-        if end.size_bytes is not None and end.size_bytes != self.source.size_bytes:
-            raise DiffioTransferError(
-                f"Diffio stored {end.size_bytes} bytes of {self.source.name}, which has"
-                f" {self.source.size_bytes}.",
-                endpoint="uploads/complete",
-            )
+        check_stored(self.source, end.size_bytes)
 
     def _send_parts(self, upload_id: str, part_size: int) -> dict[int, str]:
         spans = {

@@ -1,0 +1,224 @@
+"""
+Getting a restored file: a link when there is one, and all of its bytes even when the connection breaks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import tenacity
+
+from airflow_provider_diffio.api import endpoints
+from airflow_provider_diffio.api.client import DiffioClient, MediaStream, Options
+from airflow_provider_diffio.api.errors import (
+    DiffioConnectionError,
+    DiffioError,
+    DiffioGenerationFailedError,
+    DiffioLinkRefusedError,
+    DiffioNotFoundError,
+    DiffioNotReadyError,
+    DiffioTranscriptUnavailableError,
+    DiffioTransferError,
+)
+from airflow_provider_diffio.api.models import GenerationDownload
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+#: How long a file may take to appear after its generation is complete, in seconds.
+DEFAULT_READY_TIMEOUT = 120.0
+
+
+def get_link(
+    client: DiffioClient,
+    generation_id: str,
+    project_id: str,
+    download_type: str | None,
+    *,
+    ready_timeout: float = DEFAULT_READY_TIMEOUT,
+    options: Options = None,
+) -> GenerationDownload:
+    """
+    Return a download link, waiting for a file that is still being put in place.
+
+    Right after a generation completes, Diffio may answer 409 or 404 for its files for a while, and a
+    transcript may be pending longer than the audio. A generation that is not complete is not waited for.
+
+    :param ready_timeout: seconds to wait for the file.
+    :raises DiffioNotReadyError: when the generation is not complete, or the file did not appear in time.
+    :raises DiffioGenerationFailedError: when the generation failed.
+    :raises DiffioTranscriptUnavailableError: when there will be no transcript.
+    :raises DiffioNotFoundError: when the generation or the file does not exist.
+    """
+    call = endpoints.get_generation_download(generation_id, project_id, download_type)
+
+    def ask() -> GenerationDownload:
+        try:
+            return client.call(call, options)
+        except DiffioTranscriptUnavailableError:
+            raise
+        except (DiffioNotReadyError, DiffioNotFoundError) as error:
+            _require_complete(client, error, generation_id, project_id, options)
+            raise _NotThereYetError(error) from None
+
+    waiting = tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(_NotThereYetError),
+        wait=tenacity.wait_exponential_jitter(initial=1, max=10, jitter=1),
+        stop=tenacity.stop_after_delay(ready_timeout),
+        before_sleep=lambda _: log.info(
+            "The file of generation %s is not there yet; waiting.", generation_id
+        ),
+        sleep=client.sleep,
+        reraise=True,
+    )
+    try:
+        return waiting(ask)
+    except _NotThereYetError as gave_up:
+        error = gave_up.error
+    error.may_be_billed = True
+    error.advice = (
+        f"The generation is complete, but this file did not appear within {ready_timeout:g} s. It is paid"
+        " for; a retry asks again and buys nothing."
+    )
+    raise error
+
+
+class _NotThereYetError(Exception):
+    def __init__(self, error: DiffioError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+def _require_complete(
+    client: DiffioClient, error: DiffioError, generation_id: str, project_id: str, options: Options
+) -> None:
+    """Tell *not there yet* from *never will be*, which the download endpoint's answer alone does not."""
+    progress = client.call(endpoints.get_generation_progress(generation_id, project_id), options)
+    if progress.is_failed:
+        raise DiffioGenerationFailedError(
+            "There is nothing to download: Diffio reports the generation as failed.",
+            error=progress.error,
+            error_details=progress.error_details,
+            generation_id=generation_id,
+            project_id=project_id,
+            may_be_billed=True,
+        )
+    if not progress.is_complete:
+        raise error
+
+
+@dataclass
+class Fetch:
+    """
+    One download, resumed where it broke.
+
+    A server that can not resume sends everything again; the part that is already there is then compared
+    instead of written, so that two versions of a file are never mixed.
+
+    :param client: carries the bytes.
+    :param get_link: asks for a link; asked again when the media host refuses the last one.
+    :param write: takes the bytes, in order.
+    :param expect_size: told the file's length as soon as it is known.
+    :param options: what the requests do differently.
+    """
+
+    client: DiffioClient
+    get_link: Callable[[], GenerationDownload]
+    write: Callable[[bytes], Any]
+    expect_size: Callable[[int], None] = lambda _: None
+    options: Options = None
+    size_bytes: int = 0
+    total_bytes: int | None = None
+    _link: GenerationDownload | None = None
+    _validator: str | None = None
+    _digest: Any = field(default_factory=hashlib.sha256)
+
+    def run(self, link: GenerationDownload | None = None) -> GenerationDownload:
+        """
+        Fetch everything and return the link's facts.
+
+        Each time the policy's tries are used up, there must have been progress, or the error is raised.
+
+        :param link: a link that was asked for already.
+        :raises DiffioTransferError: when the file could not be fetched whole.
+        """
+        self._link = link
+        policy = self.client.settings.with_options(self.options).retry
+        while True:
+            before = self.size_bytes
+            try:
+                return policy.retrying(repeatable=True, sleep=self.client.sleep)(self._try)
+            except (DiffioTransferError, DiffioConnectionError) as error:
+                if self.size_bytes == before or not policy.should_try_again(error):
+                    self._place(error)
+                    raise
+
+    def _try(self) -> GenerationDownload:
+        link = self._link = self._link or self.get_link()
+        if self.size_bytes and self.size_bytes == self.total_bytes:
+            # It broke after the last byte; a server has no range to send from there.
+            return link
+        try:
+            with self.client.open_media(
+                link.download_url, offset=self.size_bytes, validator=self._validator, options=self.options
+            ) as stream:
+                self._take(stream)
+        except DiffioLinkRefusedError:
+            # Its hours may be over. The next try asks for a new one.
+            self._link = None
+            raise
+        return link
+
+    def _take(self, stream: MediaStream) -> None:
+        if stream.total_bytes is not None:
+            if self.total_bytes not in (None, stream.total_bytes):
+                raise _changed(f"it had {self.total_bytes} bytes and has {stream.total_bytes} now")
+            self.total_bytes = stream.total_bytes
+            self.expect_size(stream.total_bytes)
+        self._validator = stream.validator
+        for block in self._beyond_what_is_there(stream):
+            self.write(block)
+            self._digest.update(block)
+            self.size_bytes += len(block)
+        if self.total_bytes is not None and self.size_bytes != self.total_bytes:
+            raise DiffioTransferError(
+                f"The media host announced {self.total_bytes} bytes and sent {self.size_bytes}."
+            )
+
+    def _beyond_what_is_there(self, stream: MediaStream) -> Iterator[bytes]:
+        repeated = self.size_bytes - stream.offset
+        if not repeated:
+            yield from stream.blocks()
+            return
+        check = hashlib.sha256()
+        for block in stream.blocks():
+            known, new = block[:repeated], block[repeated:]
+            check.update(known)
+            repeated -= len(known)
+            if repeated == 0 and known and check.digest() != self._digest.digest():
+                raise _changed("its first bytes are not what they were")
+            if new:
+                yield new
+        if repeated:
+            raise _changed("it is shorter than what has come already")
+
+    def _place(self, error: DiffioError) -> None:
+        if self._link is not None:
+            error.generation_id = self._link.generation_id
+            error.project_id = self._link.api_project_id
+        error.may_be_billed = True
+
+
+class _ChangedError(DiffioTransferError):
+    """Sent on from here, the file would be a mixture; only a fresh start helps."""
+
+    transient = False
+
+
+def _changed(how: str) -> _ChangedError:
+    return _ChangedError(f"The file changed at the media host while it was fetched: {how}.")

@@ -1,0 +1,51 @@
+"""What Airflow is told about the package. One mistake here stops every ``airflow`` command; it is tested."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def get_provider_info() -> dict[str, Any]:
+    """Return the provider's description in the form of Airflow's runtime schema."""
+    from airflow_provider_diffio import __version__
+    from airflow_provider_diffio.hooks.connection import CONN_FIELDS, UI_FIELD_BEHAVIOUR
+
+    return {
+        "package-name": "airflow-provider-diffio",
+        "name": "Diffio",
+        "description": "Restore speech recordings with Diffio: upload, restore, wait, download.",
+        "versions": [__version__],
+        "operators": [
+            {
+                "integration-name": "Diffio",
+                "python-modules": [
+                    "airflow_provider_diffio.operators.project",
+                    "airflow_provider_diffio.operators.generation",
+                    "airflow_provider_diffio.operators.download",
+                    "airflow_provider_diffio.operators.restore",
+                ],
+            }
+        ],
+        "sensors": [
+            {
+                "integration-name": "Diffio",
+                "python-modules": ["airflow_provider_diffio.sensors.generation"],
+            }
+        ],
+        "hooks": [{"integration-name": "Diffio", "python-modules": ["airflow_provider_diffio.hooks.diffio"]}],
+        "triggers": [
+            {
+                "integration-name": "Diffio",
+                "python-modules": ["airflow_provider_diffio.triggers.generation"],
+            }
+        ],
+        "connection-types": [
+            {
+                "connection-type": "diffio",
+                "hook-class-name": "airflow_provider_diffio.hooks.diffio.DiffioHook",
+                "hook-name": "Diffio",
+                "conn-fields": CONN_FIELDS,
+                "ui-field-behaviour": UI_FIELD_BEHAVIOUR,
+            }
+        ],
+    }

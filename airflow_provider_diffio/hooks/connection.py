@@ -1,0 +1,207 @@
+"""An Airflow connection of type ``diffio``: what its fields mean, and how its form looks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from airflow_provider_diffio.api.endpoints import DEFAULT_MODEL, check_model
+from airflow_provider_diffio.api.errors import DiffioConfigurationError
+from airflow_provider_diffio.api.retry import RetryPolicy
+from airflow_provider_diffio.api.settings import (
+    AUTH_HEADERS,
+    DEFAULT_BASE_URL,
+    DEFAULT_MAX_ATTEMPTS,
+    DEFAULT_TIMEOUT,
+    ClientSettings,
+)
+from airflow_provider_diffio.api.webhooks import split_secrets
+
+EXTRA_FIELDS = (
+    "auth_header",
+    "timeout",
+    "max_attempts",
+    "model",
+    "output_path",
+    "webhook_secret",
+    "headers",
+    "proxy",
+    "verify",
+)
+
+#: The form as data, which Airflow 3.2 and later read without importing the hook.
+CONN_FIELDS: dict[str, Any] = {
+    "auth_header": {
+        "label": "Header that carries the API key",
+        "schema": {"type": ["string", "null"], "enum": list(AUTH_HEADERS), "default": "Authorization"},
+    },
+    "timeout": {
+        "label": "Timeout in seconds",
+        "schema": {"type": ["number", "null"], "default": DEFAULT_TIMEOUT, "minimum": 1},
+    },
+    "max_attempts": {
+        "label": "Tries of a request that is safe to send again",
+        "schema": {
+            "type": ["integer", "null"],
+            "default": DEFAULT_MAX_ATTEMPTS,
+            "minimum": 1,
+            "maximum": 100,
+        },
+    },
+    "model": {"label": "Default model", "schema": {"type": ["string", "null"], "default": DEFAULT_MODEL}},
+    "output_path": {
+        "label": "Root of relative paths",
+        "description": "A local directory, or scheme://conn_id@bucket/prefix.",
+        "schema": {"type": ["string", "null"]},
+    },
+    "webhook_secret": {
+        "label": "Webhook secret (whsec_...; several, comma-separated, while rotating)",
+        "schema": {"type": ["string", "null"], "format": "password"},
+    },
+    "headers": {
+        "label": "Further headers (a JSON object)",
+        "schema": {"type": ["string", "object", "null"], "format": "json"},
+    },
+    "proxy": {"label": "Proxy URL", "schema": {"type": ["string", "null"], "format": "password"}},
+    "verify": {
+        "label": "Verify TLS (true, false, or the path of a CA bundle)",
+        "schema": {"type": ["string", "boolean", "null"], "default": "true"},
+    },
+}
+
+#: How the standard fields look.
+UI_FIELD_BEHAVIOUR: dict[str, Any] = {
+    "hidden-fields": ["login", "schema", "port"],
+    "relabeling": {"password": "API key", "host": "Base URL"},
+    "placeholders": {"password": "diffio_live_...", "host": DEFAULT_BASE_URL},
+}
+
+_TRUE = frozenset({"true", "1", "yes", "on"})
+_FALSE = frozenset({"false", "0", "no", "off"})
+
+
+@dataclass(frozen=True)
+class DiffioConnection:
+    """
+    A Diffio connection, read and checked.
+
+    :ivar settings: where Diffio is, and as whom to talk to it.
+    :ivar model: the default model id.
+    :ivar output_path: root of relative paths, or None.
+    :ivar webhook_secret: the signing secret or secrets as they stand in the connection, or None.
+    """
+
+    settings: ClientSettings
+    model: str = DEFAULT_MODEL
+    output_path: str | None = None
+    webhook_secret: str | None = field(default=None, repr=False)
+
+    @classmethod
+    def read(cls, connection: Any) -> DiffioConnection:
+        """
+        Read an Airflow connection, wherever it is configured; a URI connection's extras are all strings.
+
+        :param connection: Airflow's Connection object.
+        :raises DiffioConfigurationError: when a field is missing or can not be what it says.
+        """
+        conn_id = connection.conn_id
+        try:
+            extra = _read_extra(connection.extra)
+            verify = _read_verify(extra.get("verify"))
+            settings = ClientSettings(
+                api_key=connection.password or "",
+                base_url=_base_url(connection),
+                auth_header=extra.get("auth_header") or "Authorization",
+                timeout=_number(extra, "timeout", DEFAULT_TIMEOUT),
+                retry=RetryPolicy(max_attempts=_whole(extra, "max_attempts", DEFAULT_MAX_ATTEMPTS)),
+                headers=_read_headers(extra.get("headers")),
+                proxy=extra.get("proxy") or None,
+                verify=verify,
+            )
+            model = check_model(extra.get("model") or DEFAULT_MODEL)
+        except DiffioConfigurationError as error:
+            error.message = f"Connection {conn_id!r}: {error.message}"
+            raise
+        return cls(settings, model, extra.get("output_path") or None, extra.get("webhook_secret") or None)
+
+    def secrets(self) -> list[str]:
+        """Return every secret of the connection, so that it can be masked in logs."""
+        found = [self.settings.api_key, *self.settings.headers.values()]
+        if self.webhook_secret:
+            found += split_secrets(self.webhook_secret)
+        if self.settings.proxy and (password := urlsplit(self.settings.proxy).password):
+            found.append(password)
+        return found
+
+
+def _base_url(connection: Any) -> str:
+    host = (connection.host or "").strip()
+    schema = (connection.schema or "").strip().strip("/")
+    if "://" in host:
+        return host
+    if not host:
+        return DEFAULT_BASE_URL
+    # The schema field may be the URL's scheme, or, in a connection written as a URI, its path.
+    scheme, path = (schema, "") if schema in ("http", "https") else ("https", schema)
+    name, slash, rest = host.partition("/")
+    port = f":{connection.port}" if connection.port and ":" not in name else ""
+    return "/".join(part for part in (f"{scheme}://{name}{port}", rest if slash else "", path) if part)
+
+
+def _read_extra(extra: str | None) -> dict[str, Any]:
+    if not extra:
+        return {}
+    try:
+        decoded = json.loads(extra)
+    except ValueError:
+        raise DiffioConfigurationError("The extra field is not JSON.") from None
+    if not isinstance(decoded, dict):
+        raise DiffioConfigurationError("The extra field is not a JSON object.")
+    return decoded
+
+
+def _number(extra: Mapping[str, Any], name: str, default: float) -> float:
+    value = extra.get(name)
+    if value is None or value == "":
+        return default
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise DiffioConfigurationError(f"extra '{name}' must be a number, not {value!r:.40}.") from None
+
+
+def _whole(extra: Mapping[str, Any], name: str, default: int) -> int:
+    number = _number(extra, name, default)
+    if number != int(number):
+        raise DiffioConfigurationError(f"extra '{name}' must be a whole number, not {number!r}.")
+    return int(number)
+
+
+def _read_verify(value: Any) -> bool | str:
+    if value is None or value == "":
+        return True
+    if isinstance(value, bool):
+        return value
+    if not isinstance(value, str):
+        raise DiffioConfigurationError("extra 'verify' must be true, false, or the path of a CA bundle.")
+    word = value.strip().lower()
+    if word in _TRUE or word in _FALSE:
+        return word in _TRUE
+    return value
+
+
+def _read_headers(value: Any) -> dict[str, str]:
+    if value is None or value == "":
+        return {}
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            value = None
+    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+        # The value is not shown, since a header may hold a credential.
+        raise DiffioConfigurationError("extra 'headers' must be a JSON object of strings.")
+    return value

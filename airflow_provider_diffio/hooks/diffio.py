@@ -1,0 +1,653 @@
+"""DiffioHook: an Airflow connection becomes a client, and every endpoint a method."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Collection, Mapping
+from functools import cached_property
+from typing import IO, TYPE_CHECKING, Any, Literal
+
+from airflow.providers.common.compat.sdk import BaseHook
+
+if TYPE_CHECKING:
+    from airflow_provider_diffio.api import models
+    from airflow_provider_diffio.api.client import DiffioClient
+    from airflow_provider_diffio.api.settings import RequestOptions
+    from airflow_provider_diffio.api.uploads import Source
+    from airflow_provider_diffio.hooks.connection import DiffioConnection
+    from airflow_provider_diffio.storage import Location
+
+    Options = RequestOptions | Mapping[str, Any] | None
+
+Overwrite = Literal["replace", "error"]
+
+_TEST_TIMEOUT = 8.0
+
+
+class DiffioHook(BaseHook):
+    """
+    Diffio through an Airflow connection.
+
+    Every method takes ``request_options``, a mapping for that one call with any of ``timeout`` (seconds for
+    connecting and for each read), ``max_attempts``, ``headers`` and ``api_key``. Results are the dataclasses
+    of :mod:`airflow_provider_diffio.api.models`; errors are those of
+    :mod:`airflow_provider_diffio.api.errors`. Nothing is read or sent before the first method is called.
+
+    :param diffio_conn_id: id of the Airflow connection of type ``diffio``.
+    """
+
+    conn_name_attr = "diffio_conn_id"
+    default_conn_name = "diffio_default"
+    conn_type = "diffio"
+    hook_name = "Diffio"
+
+    def __init__(self, diffio_conn_id: str = default_conn_name, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.diffio_conn_id = diffio_conn_id
+
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """Return the form's fields for Airflow before 3.2, which asks the hook and not the provider info."""
+        from airflow_provider_diffio.hooks.form import connection_form_widgets
+
+        return connection_form_widgets()
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Return how the form's standard fields look, for Airflow before 3.2."""
+        from airflow_provider_diffio.hooks.form import ui_field_behaviour
+
+        return ui_field_behaviour()
+
+    @cached_property
+    def config(self) -> DiffioConnection:
+        """The connection, read and checked; its secrets are masked in logs from here on."""
+        from airflow.providers.common.compat.sdk import mask_secret
+
+        from airflow_provider_diffio.hooks.connection import DiffioConnection
+
+        config = DiffioConnection.read(self.get_connection(self.diffio_conn_id))
+        for secret in config.secrets():
+            mask_secret(secret)
+        return config
+
+    def get_conn(self) -> DiffioClient:
+        """
+        Return the client, which the hook makes once and keeps.
+
+        :raises DiffioConfigurationError: when the connection can not work.
+        """
+        return self._client
+
+    @cached_property
+    def _client(self) -> DiffioClient:
+        from airflow.providers.common.compat.sdk import mask_secret
+
+        from airflow_provider_diffio.api.client import DiffioClient
+
+        return DiffioClient(self.config.settings, on_secret=mask_secret)
+
+    def close(self) -> None:
+        """Close the client's connections; the next call opens new ones."""
+        client = self.__dict__.pop("_client", None)
+        if client is not None:
+            client.close()
+
+    def test_connection(self) -> tuple[bool, str]:
+        """
+        Check address and key by one cheap call that costs nothing.
+
+        Asks for the account settings; a key that may not see those is tried on ``list_projects``.
+
+        :return: whether it works, and a sentence for the user.
+        """
+        from airflow_provider_diffio.api import endpoints
+        from airflow_provider_diffio.api.errors import DiffioError, DiffioNotFoundError, DiffioPermissionError
+
+        try:
+            timeout = min(_TEST_TIMEOUT, self.config.settings.timeout)
+            options = {"timeout": timeout, "max_attempts": 1}
+            host = self.config.settings.host
+            try:
+                account = self.get_conn().call(endpoints.get_account_settings(), options)
+            except DiffioPermissionError:
+                self.get_conn().call(endpoints.list_projects(), options)
+                return True, f"Connected to {host}. The key may not read account settings."
+            billing = f", billing is {account.billing_status}" if account.billing_status else ""
+            key = f" as key {account.api_key_id}" if account.api_key_id else ""
+            return True, f"Connected to {host}{key}{billing}."
+        except DiffioNotFoundError as error:
+            return False, f"{error.message} Is the connection's host the Diffio API?"
+        except DiffioError as error:
+            return False, str(error)
+
+    # --- projects ------------------------------------------------------------------------------------
+
+    def create_project(
+        self,
+        source: str | os.PathLike[str] | IO[bytes] | Source | Location,
+        *,
+        file_name: str | None = None,
+        content_type: str | None = None,
+        file_format: str | None = None,
+        params: Mapping[str, Any] | None = None,
+        source_conn_id: str | None = None,
+        request_options: Options = None,
+    ) -> models.Project:
+        """
+        Create a project, upload a recording into it, and confirm the upload.
+
+        Calls ``create_project``, then the upload protocol that its answer asks for, then
+        ``complete_project_upload``. Creating a project is not idempotent: when this fails half-way, an
+        unfinished project stays behind at Diffio, which costs nothing and can not be deleted. An error
+        carries its ``project_id``.
+
+        :param source: a local path, a URI (``s3://conn_id@bucket/key``), a path relative to the root that
+            ``source_conn_id`` or the Diffio connection configures, or a seekable binary stream.
+        :param file_name: the name Diffio is told; the source's own when not given.
+        :param content_type: media type; guessed from the name when not given.
+        :param file_format: short label of the format, such as ``wav``; left out when not given.
+        :param params: stored with the project; left out when not given.
+        :param source_conn_id: connection that relative paths and stores are reached through.
+        :param request_options: for each of the calls.
+        :return: the project, with ``size_bytes`` and ``status``.
+        :raises DiffioInputError: before anything is sent, when the source is missing, empty or too large.
+        :raises DiffioError: when a step did not work.
+        """
+        from airflow_provider_diffio.api import endpoints, models, uploads
+        from airflow_provider_diffio.api.errors import DiffioError
+
+        recording = self._source(source, file_name, source_conn_id)
+        media_type = content_type or uploads.guess_content_type(recording.name)
+        call = endpoints.create_project(
+            recording.name,
+            content_type=media_type,
+            content_length=recording.size_bytes,
+            file_format=file_format,
+            params=params,
+        )
+        client = self.get_conn()
+        created = client.call(call, request_options)
+        self.log.info(
+            "Created project %s; uploading %s (%d bytes).",
+            created.api_project_id,
+            recording.name,
+            recording.size_bytes,
+        )
+        try:
+            uploads.upload(client, created, recording, media_type, options=request_options)
+            confirmation = client.call(
+                endpoints.complete_project_upload(created.api_project_id), request_options
+            )
+            uploads.check_stored(recording, confirmation.size_bytes)
+        except DiffioError as error:
+            error.project_id = created.api_project_id
+            raise
+        return models.Project(
+            api_project_id=created.api_project_id,
+            file_name=recording.name,
+            content_type=media_type,
+            size_bytes=recording.size_bytes,
+            status=confirmation.status,
+        )
+
+    def complete_project_upload(
+        self, project_id: str, *, request_options: Options = None
+    ) -> models.UploadConfirmation:
+        """Confirm that a project's file arrived (``complete_project_upload``). Idempotent."""
+        from airflow_provider_diffio.api import endpoints
+
+        return self.get_conn().call(endpoints.complete_project_upload(project_id), request_options)
+
+    def list_projects(self, *, request_options: Options = None) -> tuple[models.ProjectSummary, ...]:
+        """List the projects of the API key (``list_projects``); all of them, since there is no pagination."""
+        from airflow_provider_diffio.api import endpoints
+
+        return self.get_conn().call(endpoints.list_projects(), request_options)
+
+    def list_project_generations(
+        self, project_id: str, *, request_options: Options = None
+    ) -> tuple[models.GenerationSummary, ...]:
+        """List the generations of a project (``list_project_generations``)."""
+        from airflow_provider_diffio.api import endpoints
+
+        return self.get_conn().call(endpoints.list_project_generations(project_id), request_options)
+
+    # --- generations ---------------------------------------------------------------------------------
+
+    def create_generation(
+        self,
+        project_id: str,
+        *,
+        model: str | None = None,
+        sampling: Mapping[str, Any] | None = None,
+        params: Mapping[str, Any] | None = None,
+        idempotency_key: str | None = None,
+        request_options: Options = None,
+    ) -> models.Generation:
+        """
+        Buy a restoration of a project's recording (``{model}-generation``).
+
+        :param project_id: the project.
+        :param model: model id; the connection's when not given.
+        :param sampling: passed on to the model.
+        :param params: passed on to the model.
+        :param idempotency_key: 1 to 255 characters. Under the same key and project Diffio answers the
+            generation that exists instead of selling another. Without one the request is sent once: when its
+            answer is lost, look at :meth:`list_project_generations` before buying again.
+        :param request_options: for the call.
+        :return: the generation; ``idempotent_replay`` tells that nothing new was bought.
+        :raises DiffioInputError: before anything is sent.
+        :raises DiffioError: when it did not work; ``may_be_billed`` tells whether it may exist all the same.
+        """
+        from airflow_provider_diffio.api import endpoints
+
+        call = endpoints.create_generation(
+            project_id,
+            model=model or self.config.model,
+            sampling=sampling,
+            params=params,
+            idempotency_key=idempotency_key,
+        )
+        return self.get_conn().call(call, request_options)
+
+    def get_generation_progress(
+        self, generation_id: str, project_id: str | None = None, *, request_options: Options = None
+    ) -> models.GenerationProgress:
+        """Ask how far a generation is (``get_generation_progress``); the project id speeds it up."""
+        from airflow_provider_diffio.api import endpoints
+
+        return self.get_conn().call(
+            endpoints.get_generation_progress(generation_id, project_id), request_options
+        )
+
+    def wait_for_generation(
+        self,
+        generation_id: str,
+        project_id: str | None = None,
+        *,
+        poll_interval: float = 5.0,
+        max_poll_interval: float = 60.0,
+        timeout: float = 6 * 3600.0,
+        on_progress: Callable[[models.GenerationProgress], None] | None = None,
+        request_options: Options = None,
+    ) -> models.GenerationProgress:
+        """
+        Wait until a generation is complete, holding the thread (``get_generation_progress``).
+
+        Outages of the API are ridden out until the timeout. In a DAG, the deferrable sensor or operator
+        waits without holding a worker.
+
+        :param generation_id: the generation.
+        :param project_id: its project.
+        :param poll_interval: seconds between looks at first.
+        :param max_poll_interval: seconds between looks at most.
+        :param timeout: seconds to wait.
+        :param on_progress: told every answer.
+        :param request_options: for each call.
+        :return: the last progress, with ``has_video`` and ``transcription``.
+        :raises DiffioGenerationFailedError: when Diffio reports it as failed.
+        :raises DiffioGenerationTimeoutError: when it is not over in time; it goes on and is billed once.
+        """
+        from airflow_provider_diffio.api.errors import DiffioError
+        from airflow_provider_diffio.api.polling import Failed, GenerationWait, Succeeded
+
+        now = time.time()
+        waiting = GenerationWait(
+            generation_id=generation_id,
+            project_id=project_id,
+            started_at=now,
+            deadline=now + timeout,
+            poll_interval=poll_interval,
+            max_poll_interval=max_poll_interval,
+        )
+        while True:
+            try:
+                progress = self.get_generation_progress(
+                    generation_id, project_id, request_options=request_options
+                )
+                if on_progress is not None:
+                    on_progress(progress)
+                decision = waiting.on_progress(progress, time.time())
+            except DiffioError as error:
+                decision = waiting.on_error(error, time.time())
+            if isinstance(decision, Succeeded):
+                return decision.progress
+            if isinstance(decision, Failed):
+                raise decision.error
+            self._client.sleep(max(0.0, decision.at - time.time()))
+
+    def get_generation_download(
+        self,
+        generation_id: str,
+        project_id: str,
+        download_type: str | None = None,
+        *,
+        request_options: Options = None,
+    ) -> models.GenerationDownload:
+        """
+        Ask for a download link (``get_generation_download``), valid for some hours and a secret of its own.
+
+        :param download_type: ``audio`` (or ``mp3``, the same), ``video`` or ``transcript``; when not given,
+            the video of a video project, otherwise the audio.
+        """
+        from airflow_provider_diffio.api import endpoints
+
+        call = endpoints.get_generation_download(generation_id, project_id, download_type)
+        return self.get_conn().call(call, request_options)
+
+    def download(
+        self,
+        generation_id: str,
+        project_id: str,
+        path: str | os.PathLike[str] | Location,
+        download_type: str | None = None,
+        *,
+        output_conn_id: str | None = None,
+        overwrite: Overwrite = "replace",
+        ready_timeout: float = 120.0,
+        request_options: Options = None,
+    ) -> models.DownloadedFile:
+        """
+        Write a restored file to a path, whole or not at all.
+
+        Calls ``get_generation_download``, waiting for a file that is still being put in place, and fetches
+        the link without any credential of ours. A broken connection is resumed, a refused link renewed, and
+        the length checked before the file appears.
+
+        :param generation_id: a complete generation.
+        :param project_id: its project.
+        :param path: where to: absolute, a URI, or relative to the root that ``output_conn_id`` or the Diffio
+            connection configures. A path that ends in ``/`` gets the file's own name.
+        :param download_type: ``audio`` (or ``mp3``), ``video`` or ``transcript``; when not given, the video
+            of a video project, otherwise the audio.
+        :param output_conn_id: connection that relative paths and stores are reached through.
+        :param overwrite: ``replace`` what is there, or ``error`` if there is something.
+        :param ready_timeout: seconds to wait for a file that is not there yet after completion.
+        :param request_options: for each request.
+        :return: the file: ``path``, ``size_bytes``, ``sha256``, ``mime_type``, ``file_name``, ...
+        :raises DiffioInputError: before anything is asked, when the path or an argument can not work.
+        :raises DiffioError: when there is no such file, or it did not arrive whole; nothing is left behind.
+        """
+        from airflow_provider_diffio.api import downloads, models
+        from airflow_provider_diffio.storage import safe_file_name
+
+        target = self.check_download(path, download_type, output_conn_id, overwrite)
+        client = self.get_conn()
+
+        def get_link() -> models.GenerationDownload:
+            return downloads.get_link(
+                client,
+                generation_id,
+                project_id,
+                download_type,
+                ready_timeout=ready_timeout,
+                options=request_options,
+            )
+
+        link = get_link()
+        file_name = safe_file_name(link.file_name, f"{generation_id}.{_suffix(link.download_type)}")
+        if target.is_directory_like:
+            target = target.child(file_name)
+        with target.writer(overwrite=overwrite == "replace") as writer:
+            fetch = downloads.Fetch(
+                client,
+                get_link,
+                writer.write,
+                expect_size=lambda size: writer.expect(size_bytes=size),
+                options=request_options,
+            )
+            fetch.run(link)
+        self.log.info("Wrote %s (%d bytes).", target.uri, writer.size_bytes)
+        return models.DownloadedFile(
+            path=target.uri,
+            size_bytes=writer.size_bytes,
+            sha256=writer.sha256,
+            mime_type=link.mime_type,
+            file_name=file_name,
+            download_type=link.download_type,
+            generation_id=generation_id,
+            api_project_id=project_id,
+        )
+
+    def check_download(
+        self,
+        path: str | os.PathLike[str] | Location,
+        download_type: str | None = None,
+        output_conn_id: str | None = None,
+        overwrite: Overwrite = "replace",
+    ) -> Location:
+        """
+        Check the arguments of a later :meth:`download` without asking Diffio, before anything is bought.
+
+        :return: where the file will go.
+        :raises DiffioInputError: when an argument can not work.
+        """
+        from airflow_provider_diffio.api import endpoints
+        from airflow_provider_diffio.api.errors import DiffioInputError
+
+        if overwrite not in ("replace", "error"):
+            raise DiffioInputError(f"overwrite must be 'replace' or 'error', not {overwrite!r:.40}.")
+        if download_type is not None:
+            endpoints.check_download_type(download_type)
+        target = self._location(path, output_conn_id)
+        if overwrite == "error" and target.exists():
+            raise DiffioInputError(f"{target.uri} exists already, and overwrite is 'error'.")
+        return target
+
+    def restore_audio(
+        self,
+        source: str | os.PathLike[str] | IO[bytes] | Source | Location,
+        path: str | os.PathLike[str] | Location,
+        *,
+        model: str | None = None,
+        sampling: Mapping[str, Any] | None = None,
+        params: Mapping[str, Any] | None = None,
+        idempotency_key: str | None = None,
+        download_type: str | None = None,
+        source_conn_id: str | None = None,
+        output_conn_id: str | None = None,
+        timeout: float = 6 * 3600.0,
+        request_options: Options = None,
+    ) -> models.DownloadedFile:
+        """
+        Upload a recording, buy its restoration, wait for it holding the thread, and write it to a path.
+
+        See :meth:`create_project`, :meth:`create_generation`, :meth:`wait_for_generation` and
+        :meth:`download` for the parameters. Each call makes a new project and buys a new generation, since
+        Diffio scopes idempotency keys to a project.
+
+        :return: the file.
+        """
+        target = self.check_download(path, download_type, output_conn_id)
+        project = self.create_project(source, source_conn_id=source_conn_id, request_options=request_options)
+        generation = self.create_generation(
+            project.api_project_id,
+            model=model,
+            sampling=sampling,
+            params=params,
+            idempotency_key=idempotency_key or f"restore-audio-{project.api_project_id}",
+            request_options=request_options,
+        )
+        self.wait_for_generation(
+            generation.generation_id,
+            project.api_project_id,
+            timeout=timeout,
+            request_options=request_options,
+        )
+        return self.download(
+            generation.generation_id,
+            project.api_project_id,
+            target,
+            download_type,
+            request_options=request_options,
+        )
+
+    # --- account, keys, usage ------------------------------------------------------------------------
+
+    def get_account_settings(self, *, request_options: Options = None) -> models.AccountSettings:
+        """Read the account's settings (``account/settings/get``, scope ``account:read``)."""
+        from airflow_provider_diffio.api import endpoints
+
+        return self.get_conn().call(endpoints.get_account_settings(), request_options)
+
+    def update_account_settings(
+        self, billing_policy: Mapping[str, Any], *, request_options: Options = None
+    ) -> models.AccountSettings:
+        """
+        Set the account's billing policy (``account/settings/update``, admin keys).
+
+        :param billing_policy: a mapping with ``type`` and, if wanted, ``reason``, as Diffio documents it.
+        """
+        from airflow_provider_diffio.api import endpoints
+
+        return self.get_conn().call(endpoints.update_account_settings(billing_policy), request_options)
+
+    def create_api_key(
+        self,
+        label: str,
+        scopes: Collection[str],
+        resource_bounds: Mapping[str, Any] | None = None,
+        *,
+        request_options: Options = None,
+    ) -> models.ApiKey:
+        """
+        Create a scoped API key (``api_keys/create``, admin keys). Sent once, never tried again.
+
+        :param label: 1 to 80 characters.
+        :param scopes: such as ``projects:read``.
+        :param resource_bounds: such as ``{"projectIds": [...]}``.
+        :return: the key; ``key`` holds the plaintext, this once, and is masked in logs. Do not return it from
+            a task: XComs are not masked.
+        """
+        from airflow_provider_diffio.api import endpoints
+
+        return self.get_conn().call(endpoints.create_api_key(label, scopes, resource_bounds), request_options)
+
+    def list_api_keys(self, *, request_options: Options = None) -> tuple[models.ApiKey, ...]:
+        """List the account's keys, without plaintext (``api_keys/list``)."""
+        from airflow_provider_diffio.api import endpoints
+
+        return self.get_conn().call(endpoints.list_api_keys(), request_options)
+
+    def rotate_api_key(self, key_id: str, *, request_options: Options = None) -> models.ApiKey:
+        """
+        Replace a key's plaintext (``api_keys/rotate``, admin keys). Sent once, never tried again.
+
+        :return: the key; ``key`` holds the new plaintext, this once, and is masked in logs.
+        """
+        from airflow_provider_diffio.api import endpoints
+
+        return self.get_conn().call(endpoints.rotate_api_key(key_id), request_options)
+
+    def revoke_api_key(self, key_id: str, *, request_options: Options = None) -> models.ApiKey:
+        """Revoke a key for good (``api_keys/revoke``, admin keys)."""
+        from airflow_provider_diffio.api import endpoints
+
+        return self.get_conn().call(endpoints.revoke_api_key(key_id), request_options)
+
+    def get_usage_summary(
+        self, api_key_id: str | None = None, *, request_options: Options = None
+    ) -> models.UsageSummary:
+        """
+        Read what a key used, by billing period, the newest first (``usage/summary``).
+
+        :param api_key_id: the key; the calling one when not given.
+        """
+        from airflow_provider_diffio.api import endpoints
+
+        return self.get_conn().call(endpoints.get_usage_summary(api_key_id), request_options)
+
+    # --- webhooks ------------------------------------------------------------------------------------
+
+    def configure_webhook(
+        self,
+        url: str,
+        event_types: Collection[str],
+        *,
+        mode: str = "live",
+        api_key_id: str | None = None,
+        request_options: Options = None,
+    ) -> models.WebhookConfiguration:
+        """
+        Tell Diffio where to deliver events (``webhooks/configure``, admin keys).
+
+        :param url: an https URL.
+        :param event_types: of ``generation.queued``, ``.processing``, ``.failed`` and ``.completed``.
+        :param mode: ``live`` or ``test``.
+        :param api_key_id: the key whose generations are meant; the calling one when not given.
+        :return: the configuration. The signing secret is not in it; Diffio's dashboard shows it.
+        """
+        from airflow_provider_diffio.api import endpoints
+
+        call = endpoints.configure_webhook(url, event_types, mode=mode, api_key_id=api_key_id)
+        return self.get_conn().call(call, request_options)
+
+    def send_webhook_test_event(
+        self,
+        event_type: str = "generation.completed",
+        *,
+        mode: str = "live",
+        api_key_id: str | None = None,
+        sample_payload: Mapping[str, Any] | None = None,
+        request_options: Options = None,
+    ) -> models.WebhookTestEvent:
+        """
+        Have Diffio send a test event to the key's endpoints (``webhooks/send_test_event``).
+
+        :param event_type: what the event says.
+        :param mode: ``live`` or ``test``.
+        :param api_key_id: the key whose endpoints are meant; the calling one when not given.
+        :param sample_payload: fields to put into the event.
+        """
+        from airflow_provider_diffio.api import endpoints
+
+        call = endpoints.send_webhook_test_event(
+            event_type, mode=mode, api_key_id=api_key_id, sample_payload=sample_payload
+        )
+        return self.get_conn().call(call, request_options)
+
+    def verify_webhook(self, payload: bytes | str, headers: Mapping[str, str]) -> models.WebhookEvent:
+        """
+        Check a delivery against the connection's ``webhook_secret`` and return its event. Calls no endpoint.
+
+        :param payload: the raw body as it arrived.
+        :param headers: the delivery's headers.
+        :raises DiffioWebhookError: when it is not proven to come from Diffio.
+        """
+        from airflow_provider_diffio.api.webhooks import verify_webhook
+
+        return verify_webhook(payload, headers, self.config.webhook_secret or "")
+
+    # --- sources and destinations --------------------------------------------------------------------
+
+    def _location(self, path: str | os.PathLike[str] | Location, conn_id: str | None) -> Location:
+        from airflow_provider_diffio import storage
+
+        if isinstance(path, storage.Location):
+            return path
+        return storage.resolve(
+            os.fspath(path),
+            conn_id=conn_id,
+            default_root=self.config.output_path,
+            default_root_name=f"extra 'output_path' of connection {self.diffio_conn_id!r}",
+        )
+
+    def _source(
+        self,
+        source: str | os.PathLike[str] | IO[bytes] | Source | Location,
+        file_name: str | None,
+        conn_id: str | None,
+    ) -> Source:
+        from airflow_provider_diffio import storage
+        from airflow_provider_diffio.api import uploads
+        from airflow_provider_diffio.hooks.sources import LocationSource
+
+        if isinstance(source, (str, os.PathLike, storage.Location)):
+            return uploads.source_of(LocationSource(self._location(source, conn_id)), file_name)
+        return uploads.source_of(source, file_name)
+
+
+def _suffix(download_type: str) -> str:
+    return {"video": "mp4", "transcript": "json"}.get(download_type, "mp3")

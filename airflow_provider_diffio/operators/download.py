@@ -1,0 +1,82 @@
+"""DiffioDownloadOperator: write a restored file where it belongs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_diffio.operators.base import DiffioOperator
+from airflow_provider_diffio.outcomes import airflow_outcomes
+from airflow_provider_diffio.values import read_generation_ids
+
+if TYPE_CHECKING:
+    from airflow_provider_diffio.hooks.diffio import Overwrite
+
+
+class DiffioDownloadOperator(DiffioOperator):
+    """
+    Write a restored file to a path, whole or not at all.
+
+    Calls ``get_generation_download`` and fetches the link without any credential of ours. The file appears
+    when all of it is there and its length is right; a failed or killed task leaves neither half a file nor a
+    half-overwritten old one.
+
+    Returns the *asset* value: ``path`` (a local path, or a URI without credentials), ``size_bytes``,
+    ``sha256``, ``mime_type``, ``file_name``, ``download_type``, ``generation_id``, ``api_project_id``.
+
+    :param generation: a mapping with ``generation_id`` and ``api_project_id``, as the sensor returns
+        (templated).
+    :param path: where to (templated): absolute, a URI such as ``s3://conn_id@bucket/key``, or relative to
+        the root that ``output_conn_id`` or the Diffio connection configures. A path that ends in ``/`` gets
+        the file's own name.
+    :param download_type: ``audio`` (or ``mp3``, the same), ``video`` or ``transcript`` (templated); when not
+        given, the video of a video project, otherwise the audio.
+    :param output_conn_id: connection that relative paths and stores are reached through (templated).
+    :param overwrite: ``replace`` what is there (the default), or ``error`` if there is something.
+    :param ready_timeout: seconds to wait for a file that Diffio is still putting in place after completion.
+    :param diffio_conn_id: id of the Diffio connection (templated).
+    :raises AirflowFailException: for what a retry can not mend, such as a path outside of its root or a
+        transcript that does not exist.
+    """
+
+    template_fields: Sequence[str] = (
+        "generation",
+        "path",
+        "download_type",
+        "output_conn_id",
+        "diffio_conn_id",
+    )
+    template_fields_renderers = {"generation": "json"}
+
+    def __init__(
+        self,
+        *,
+        generation: Mapping[str, Any],
+        path: str,
+        download_type: str | None = None,
+        output_conn_id: str | None = None,
+        overwrite: Overwrite = "replace",
+        ready_timeout: float = 120.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.generation = generation
+        self.path = path
+        self.download_type = download_type
+        self.output_conn_id = output_conn_id
+        self.overwrite = overwrite
+        self.ready_timeout = ready_timeout
+
+    def execute(self, context: Any) -> dict[str, Any]:
+        with airflow_outcomes():
+            generation_id, project_id = read_generation_ids(self.generation)
+            file = self.hook.download(
+                generation_id,
+                project_id,
+                self.path,
+                self.download_type,
+                output_conn_id=self.output_conn_id,
+                overwrite=self.overwrite,
+                ready_timeout=self.ready_timeout,
+            )
+        return file.to_value()

@@ -1,0 +1,75 @@
+"""DiffioCreateProjectOperator: upload a recording."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from airflow_provider_diffio.operators.base import DiffioOperator
+from airflow_provider_diffio.outcomes import airflow_outcomes
+
+
+class DiffioCreateProjectOperator(DiffioOperator):
+    """
+    Upload a recording into a new Diffio project.
+
+    Calls ``create_project``, uploads by the protocol that its answer asks for, and confirms with
+    ``complete_project_upload``. Nothing is bought yet. A retry uploads again into another project; the
+    unfinished one stays behind at Diffio, where it costs nothing.
+
+    Returns the *project* value: ``api_project_id``, ``file_name``, ``content_type``, ``size_bytes``,
+    ``status``.
+
+    :param source: the recording (templated): a local path, a URI such as ``s3://conn_id@bucket/key``, or a
+        path relative to the root that ``source_conn_id`` or the Diffio connection configures.
+    :param file_name: the name Diffio is told (templated); the source's own when not given.
+    :param content_type: media type (templated); guessed from the name when not given.
+    :param file_format: short label of the format, such as ``wav`` (templated).
+    :param project_params: stored with the project, as ``params`` (templated). Not ``params``, which in
+        Airflow are the parameters of the DAG.
+    :param source_conn_id: connection that relative paths and stores are reached through (templated).
+    :param diffio_conn_id: id of the Diffio connection (templated).
+    :raises AirflowFailException: for what a retry can not mend, such as a missing file or a wrong key.
+    """
+
+    template_fields: Sequence[str] = (
+        "source",
+        "file_name",
+        "content_type",
+        "file_format",
+        "project_params",
+        "source_conn_id",
+        "diffio_conn_id",
+    )
+    template_fields_renderers = {"project_params": "json"}
+
+    def __init__(
+        self,
+        *,
+        source: str,
+        file_name: str | None = None,
+        content_type: str | None = None,
+        file_format: str | None = None,
+        project_params: Mapping[str, Any] | None = None,
+        source_conn_id: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.source = source
+        self.file_name = file_name
+        self.content_type = content_type
+        self.file_format = file_format
+        self.project_params = project_params
+        self.source_conn_id = source_conn_id
+
+    def execute(self, context: Any) -> dict[str, Any]:
+        with airflow_outcomes():
+            project = self.hook.create_project(
+                self.source,
+                file_name=self.file_name,
+                content_type=self.content_type,
+                file_format=self.file_format,
+                params=self.project_params,
+                source_conn_id=self.source_conn_id,
+            )
+        return project.to_value()

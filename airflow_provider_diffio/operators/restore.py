@@ -1,0 +1,175 @@
+"""DiffioRestoreOperator: upload, restore, wait and download in one task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import conf
+
+from airflow_provider_diffio.api.polling import (
+    DEFAULT_MAX_POLL_INTERVAL,
+    DEFAULT_POLL_INTERVAL,
+    DEFAULT_TIMEOUT,
+)
+from airflow_provider_diffio.operators.base import DiffioOperator
+from airflow_provider_diffio.outcomes import airflow_outcomes
+from airflow_provider_diffio.purchase import Order, TaskIdentity, buy
+from airflow_provider_diffio.waiting import Wait, resume, wait_or_defer
+
+if TYPE_CHECKING:
+    from airflow_provider_diffio.hooks.diffio import Overwrite
+
+
+class DiffioRestoreOperator(DiffioOperator):
+    """
+    Restore one recording: upload it, buy a generation, wait for it, and write the result.
+
+    Calls ``create_project`` with its upload, ``{model}-generation``, ``get_generation_progress`` and
+    ``get_generation_download``. Made to be mapped: ``.partial(...).expand(source=files)``.
+
+    A retry of the task uploads again, into a new project, and buys again, since Diffio scopes idempotency
+    keys to a project. The four single operators pay once whatever dies in between: use them where a retry is
+    likely or a recording is long.
+
+    Returns the *asset* value of the written file: ``path``, ``size_bytes``, ``sha256``, ``mime_type``,
+    ``file_name``, ``download_type``, ``generation_id``, ``api_project_id``.
+
+    :param source: the recording (templated); see :class:`DiffioCreateProjectOperator`.
+    :param path: where the result goes (templated); see :class:`DiffioDownloadOperator`.
+    :param model: model id (templated); the connection's when not given.
+    :param sampling: passed on to the model (templated).
+    :param generation_params: passed on to the model, as ``params`` (templated).
+    :param project_params: stored with the project, as ``params`` (templated).
+    :param idempotency_key: your own key, 1 to 255 characters (templated).
+    :param download_type: ``audio`` (or ``mp3``), ``video`` or ``transcript`` (templated); when not given,
+        the video of a video project, otherwise the audio.
+    :param file_name: the name Diffio is told (templated); the source's own when not given.
+    :param content_type: media type (templated); guessed from the name when not given.
+    :param file_format: short label of the format, such as ``wav`` (templated).
+    :param source_conn_id: connection that the source is reached through (templated).
+    :param output_conn_id: connection that the path is reached through (templated).
+    :param overwrite: ``replace`` what is there (the default), or ``error`` if there is something.
+    :param deferrable: wait on the triggerer, holding no worker. Default: ``[operators] default_deferrable``.
+    :param poll_interval: seconds between looks at first.
+    :param max_poll_interval: seconds between looks at most.
+    :param timeout: seconds to wait for the generation; 6 hours by default.
+    :param diffio_conn_id: id of the Diffio connection (templated).
+    :raises AirflowFailException: for what a retry can not mend; bad input before anything is sent.
+    :raises DiffioGenerationFailedError: when Diffio reports the generation as failed.
+    :raises DiffioGenerationTimeoutError: when it is not over in time.
+    """
+
+    template_fields: Sequence[str] = (
+        "source",
+        "path",
+        "model",
+        "sampling",
+        "generation_params",
+        "project_params",
+        "idempotency_key",
+        "download_type",
+        "file_name",
+        "content_type",
+        "file_format",
+        "source_conn_id",
+        "output_conn_id",
+        "diffio_conn_id",
+    )
+    template_fields_renderers = {"sampling": "json", "generation_params": "json", "project_params": "json"}
+
+    def __init__(
+        self,
+        *,
+        source: str,
+        path: str,
+        model: str | None = None,
+        sampling: Mapping[str, Any] | None = None,
+        generation_params: Mapping[str, Any] | None = None,
+        project_params: Mapping[str, Any] | None = None,
+        idempotency_key: str | None = None,
+        download_type: str | None = None,
+        file_name: str | None = None,
+        content_type: str | None = None,
+        file_format: str | None = None,
+        source_conn_id: str | None = None,
+        output_conn_id: str | None = None,
+        overwrite: Overwrite = "replace",
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        poll_interval: float = DEFAULT_POLL_INTERVAL,
+        max_poll_interval: float = DEFAULT_MAX_POLL_INTERVAL,
+        timeout: float = DEFAULT_TIMEOUT,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.source = source
+        self.path = path
+        self.model = model
+        self.sampling = sampling
+        self.generation_params = generation_params
+        self.project_params = project_params
+        self.idempotency_key = idempotency_key
+        self.download_type = download_type
+        self.file_name = file_name
+        self.content_type = content_type
+        self.file_format = file_format
+        self.source_conn_id = source_conn_id
+        self.output_conn_id = output_conn_id
+        self.overwrite = overwrite
+        self.deferrable = deferrable
+        self.poll_interval = poll_interval
+        self.max_poll_interval = max_poll_interval
+        self.timeout = timeout
+
+    def execute(self, context: Any) -> dict[str, Any]:
+        with airflow_outcomes():
+            self._order(project_id="").check()
+            self.hook.check_download(self.path, self.download_type, self.output_conn_id, self.overwrite)
+            project = self.hook.create_project(
+                self.source,
+                file_name=self.file_name,
+                content_type=self.content_type,
+                file_format=self.file_format,
+                params=self.project_params,
+                source_conn_id=self.source_conn_id,
+            )
+            generation = buy(self.hook, self._order(project.api_project_id), TaskIdentity.of(context))
+            wait = Wait.beginning_now(
+                generation_id=generation.generation_id,
+                project_id=generation.api_project_id,
+                diffio_conn_id=self.diffio_conn_id,
+                timeout=self.timeout,
+                poll_interval=self.poll_interval,
+                max_poll_interval=self.max_poll_interval,
+            )
+            wait_or_defer(self, self.hook, wait, deferrable=self.deferrable, carried={})
+            return self._download(wait.generation_id, project.api_project_id)
+
+    def execute_complete(
+        self, context: Any, event: Any = None, wait: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Go on after the deferral: ask Diffio what became of the generation, and download it."""
+        with airflow_outcomes():
+            resume(self, self.hook, event, wait, carried={})
+            fields = wait or event
+            return self._download(fields["generation_id"], fields["project_id"])
+
+    def _order(self, project_id: str) -> Order:
+        return Order(
+            project_id=project_id,
+            model=self.model or self.hook.config.model,
+            sampling=self.sampling,
+            params=self.generation_params,
+            idempotency_key=self.idempotency_key,
+        )
+
+    def _download(self, generation_id: str, project_id: str) -> dict[str, Any]:
+        file = self.hook.download(
+            generation_id,
+            project_id,
+            self.path,
+            self.download_type,
+            output_conn_id=self.output_conn_id,
+            overwrite=self.overwrite,
+        )
+        return file.to_value()

@@ -1,0 +1,154 @@
+"""DiffioGenerationSensor: wait until a generation is complete."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import (
+    AirflowFailException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    BaseSensorOperator,
+    PokeReturnValue,
+    conf,
+)
+
+from airflow_provider_diffio.api.errors import (
+    DiffioGenerationFailedError,
+    DiffioGenerationTimeoutError,
+)
+from airflow_provider_diffio.api.polling import (
+    DEFAULT_MAX_POLL_INTERVAL,
+    DEFAULT_POLL_INTERVAL,
+    Failed,
+    GenerationWait,
+    Succeeded,
+)
+from airflow_provider_diffio.outcomes import airflow_outcomes
+from airflow_provider_diffio.values import finished_value, read_generation_ids
+from airflow_provider_diffio.waiting import ProgressLog, Wait, look, resume, wait_or_defer
+
+if TYPE_CHECKING:
+    from airflow_provider_diffio.hooks.diffio import DiffioHook
+
+
+class DiffioGenerationSensor(BaseSensorOperator):
+    """
+    Wait until a generation is complete: on the triggerer, poking, or rescheduling.
+
+    Calls ``get_generation_progress``. Outages of the API are ridden out until the timeout. A generation that
+    Diffio reports as failed fails the task at once and for good: looking again does not mend it; clear the
+    task that bought it.
+
+    Returns the *generation* value: ``generation_id``, ``api_project_id``, ``model`` (where the given value
+    has it), ``status``, ``has_video``, ``transcription``.
+
+    :param generation: a mapping with ``generation_id`` and ``api_project_id``, as
+        :class:`DiffioCreateGenerationOperator` returns (templated).
+    :param deferrable: wait on the triggerer, holding no worker. Default: ``[operators] default_deferrable``.
+    :param poll_interval: seconds between looks at first, when deferrable; otherwise ``poke_interval`` counts.
+    :param max_poll_interval: seconds between looks at most, when deferrable.
+    :param diffio_conn_id: id of the Diffio connection (templated).
+    :raises AirflowSensorTimeout: when it is not over within ``timeout`` (skipped with ``soft_fail``).
+    :raises AirflowFailException: when the generation failed, and for what a retry can not mend.
+    """
+
+    template_fields: Sequence[str] = ("generation", "diffio_conn_id")
+    template_fields_renderers = {"generation": "json"}
+    ui_color = "#e4f1ee"
+
+    def __init__(
+        self,
+        *,
+        generation: Mapping[str, Any],
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        poll_interval: float = DEFAULT_POLL_INTERVAL,
+        max_poll_interval: float = DEFAULT_MAX_POLL_INTERVAL,
+        diffio_conn_id: str = "diffio_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.generation = generation
+        self.deferrable = deferrable
+        self.poll_interval = poll_interval
+        self.max_poll_interval = max_poll_interval
+        self.diffio_conn_id = diffio_conn_id
+
+    @cached_property
+    def hook(self) -> DiffioHook:
+        """The hook, made when it is needed first."""
+        from airflow_provider_diffio.hooks.diffio import DiffioHook
+
+        return DiffioHook(self.diffio_conn_id)
+
+    @cached_property
+    def _progress_log(self) -> ProgressLog:
+        return ProgressLog(self.log)
+
+    def execute(self, context: Any) -> Any:
+        if not self.deferrable:
+            return super().execute(context)
+        with self._outcomes():
+            generation_id, project_id = read_generation_ids(self.generation)
+            wait = Wait.beginning_now(
+                generation_id=generation_id,
+                project_id=project_id,
+                diffio_conn_id=self.diffio_conn_id,
+                timeout=self.timeout,
+                poll_interval=self.poll_interval,
+                max_poll_interval=self.max_poll_interval,
+            )
+            progress = wait_or_defer(self, self.hook, wait, deferrable=True, carried={})
+        return finished_value(self.generation, progress)
+
+    def execute_complete(
+        self, context: Any, event: Any = None, wait: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Go on after the deferral: ask Diffio what became of the generation."""
+        with self._outcomes():
+            progress = resume(self, self.hook, event, wait, carried={})
+        return finished_value(self.generation, progress)
+
+    def poke(self, context: Any) -> PokeReturnValue:
+        """Look once. Airflow's own ``timeout`` counts here, so there is no deadline of ours."""
+        with airflow_outcomes():
+            generation_id, project_id = read_generation_ids(self.generation)
+            waiting = GenerationWait(
+                generation_id=generation_id,
+                project_id=project_id,
+                started_at=0.0,
+                deadline=float("inf"),
+            )
+            decision = look(self.hook, waiting, self._progress_log)
+            if isinstance(decision, Failed):
+                _raise(decision.error)
+        if isinstance(decision, Succeeded):
+            return PokeReturnValue(True, finished_value(self.generation, decision.progress))
+        return PokeReturnValue(False)
+
+    @contextmanager
+    def _outcomes(self) -> Iterator[None]:
+        """Give our errors the meaning that Airflow's documentation gives to those of any sensor."""
+        try:
+            with airflow_outcomes():
+                try:
+                    yield
+                except (DiffioGenerationFailedError, DiffioGenerationTimeoutError) as error:
+                    _raise(error)
+        except (AirflowFailException, AirflowSensorTimeout) as error:
+            if self.soft_fail or getattr(self, "never_fail", False):
+                raise AirflowSkipException(f"Skipped, since soft_fail is set: {error}") from error
+            raise
+
+
+def _raise(error: Exception) -> None:
+    if isinstance(error, DiffioGenerationTimeoutError):
+        raise AirflowSensorTimeout(str(error)) from error
+    if isinstance(error, DiffioGenerationFailedError):
+        raise AirflowFailException(
+            f"{error} (No retry of this sensor: clear the task that bought the generation.)"
+        ) from error
+    raise error

@@ -1,0 +1,171 @@
+"""DiffioGenerationTrigger: waits for a generation on the triggerer's event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+if TYPE_CHECKING:
+    from airflow_provider_diffio.api.async_client import DiffioAsyncClient
+    from airflow_provider_diffio.api.polling import Decision, GenerationWait
+    from airflow_provider_diffio.hooks.connection import DiffioConnection
+
+
+class DiffioGenerationTrigger(BaseTrigger):
+    """
+    Fires when a generation is over, when the deadline passes, or when asking about it is hopeless.
+
+    The arguments are stored in Airflow's database in plain text; they hold ids and times, no secret. Times
+    are absolute, so that a restarted triggerer goes on instead of starting over. The event's ``status`` is
+    ``complete``, ``failed``, ``timeout`` or ``error``; the resumed task asks Diffio itself what that means.
+
+    :param generation_id: the generation.
+    :param project_id: its project, which speeds up Diffio's lookup.
+    :param diffio_conn_id: id of the Diffio connection.
+    :param started_at: when the waiting began, in seconds since the epoch.
+    :param deadline: when to give up, in seconds since the epoch.
+    :param not_before: no event before this time, in seconds since the epoch: an event within seconds of the
+        deferral makes Airflow's scheduler fail the task.
+    :param poll_interval: seconds between looks at first.
+    :param max_poll_interval: seconds between looks at most.
+    """
+
+    def __init__(
+        self,
+        *,
+        generation_id: str,
+        project_id: str | None = None,
+        diffio_conn_id: str = "diffio_default",
+        started_at: float,
+        deadline: float,
+        not_before: float = 0.0,
+        poll_interval: float = 5.0,
+        max_poll_interval: float = 60.0,
+    ) -> None:
+        super().__init__()
+        self.generation_id = generation_id
+        self.project_id = project_id
+        self.diffio_conn_id = diffio_conn_id
+        self.started_at = started_at
+        self.deadline = deadline
+        self.not_before = not_before
+        self.poll_interval = poll_interval
+        self.max_poll_interval = max_poll_interval
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        return (
+            f"{type(self).__module__}.{type(self).__qualname__}",
+            {
+                "generation_id": self.generation_id,
+                "project_id": self.project_id,
+                "diffio_conn_id": self.diffio_conn_id,
+                "started_at": self.started_at,
+                "deadline": self.deadline,
+                "not_before": self.not_before,
+                "poll_interval": self.poll_interval,
+                "max_poll_interval": self.max_poll_interval,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        status = await self._status()
+        await _sleep_until(self.not_before)
+        yield TriggerEvent(
+            {
+                "status": status,
+                "generation_id": self.generation_id,
+                "project_id": self.project_id,
+                "diffio_conn_id": self.diffio_conn_id,
+                "started_at": self.started_at,
+                "deadline": self.deadline,
+                "poll_interval": self.poll_interval,
+                "max_poll_interval": self.max_poll_interval,
+            }
+        )
+
+    async def _status(self) -> str:
+        from airflow.providers.common.compat.sdk import AirflowNotFoundException
+
+        from airflow_provider_diffio.api.async_client import DiffioAsyncClient
+        from airflow_provider_diffio.api.errors import DiffioError
+        from airflow_provider_diffio.api.polling import GenerationWait, LookAgain
+        from airflow_provider_diffio.waiting import ProgressLog, event_status
+
+        waiting = GenerationWait(
+            generation_id=self.generation_id,
+            project_id=self.project_id,
+            started_at=self.started_at,
+            deadline=self.deadline,
+            poll_interval=self.poll_interval,
+            max_poll_interval=self.max_poll_interval,
+        )
+        progress_log = ProgressLog(self.log)
+        try:
+            connection = await self._patient_connection()
+            async with DiffioAsyncClient(connection.settings) as client:
+                # The task looked just before it deferred.
+                await asyncio.sleep(min(self.poll_interval, max(0.0, self.deadline - time.time())))
+                while True:
+                    decision = await self._look(client, waiting, progress_log)
+                    if not isinstance(decision, LookAgain):
+                        return event_status(decision)
+                    await _sleep_until(decision.at)
+        except (DiffioError, AirflowNotFoundException) as error:
+            # The resumed task runs into the same, and says so where its user looks.
+            self.log.error("Waiting ends: %s", error)  # noqa: TRY400 - the sentence says it all
+            return "error"
+
+    async def _look(self, client: DiffioAsyncClient, waiting: GenerationWait, progress_log: Any) -> Decision:
+        from airflow_provider_diffio.api import endpoints
+        from airflow_provider_diffio.api.errors import DiffioError
+
+        try:
+            progress = await client.call_once(
+                endpoints.get_generation_progress(self.generation_id, self.project_id)
+            )
+        except DiffioError as error:
+            progress_log.trouble(error)
+            return waiting.on_error(error, time.time())
+        progress_log.seen(progress)
+        return waiting.on_progress(progress, time.time())
+
+    async def _patient_connection(self) -> DiffioConnection:
+        """Read the connection, riding out trouble of Airflow's own until the deadline."""
+        from airflow.providers.common.compat.sdk import AirflowNotFoundException
+
+        from airflow_provider_diffio.api.errors import DiffioError
+
+        while True:
+            try:
+                return await self._connection()
+            except (DiffioError, AirflowNotFoundException):
+                raise
+            except Exception as error:
+                if time.time() >= self.deadline:
+                    raise
+                self.log.warning("Could not read the connection yet: %s", type(error).__name__)
+                await asyncio.sleep(self.poll_interval)
+
+    async def _connection(self) -> DiffioConnection:
+        from airflow.providers.common.compat.connection import get_async_connection
+        from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
+
+        from airflow_provider_diffio.hooks.connection import DiffioConnection
+
+        try:
+            connection = await get_async_connection(self.diffio_conn_id)
+        except AirflowNotFoundException:
+            # Under dag.test() of Airflow 3 the asynchronous look-up finds nothing, though the connection is
+            # there. One that is really missing is missing for the synchronous look-up, too.
+            connection = await asyncio.to_thread(BaseHook.get_connection, self.diffio_conn_id)
+        return DiffioConnection.read(connection)
+
+
+async def _sleep_until(moment: float) -> None:
+    # Wall-clock time may be set back or forth; what is left is asked again after the sleep.
+    while (left := moment - time.time()) > 0:  # noqa: ASYNC110 - it waits for a time, not for an event
+        await asyncio.sleep(left)

@@ -1,0 +1,71 @@
+"""Reading the values that flow through a DAG: a project, a generation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from airflow_provider_diffio.api.errors import DiffioInputError
+from airflow_provider_diffio.api.models import GenerationProgress
+
+
+def read_project_id(project: Any) -> str:
+    """
+    Return the project's id.
+
+    :param project: a *project* value, or an id.
+    :raises DiffioInputError: when it is neither.
+    """
+    if isinstance(project, Mapping):
+        project = project.get("api_project_id")
+    if not isinstance(project, str) or not project.strip():
+        raise DiffioInputError(
+            f"project must be a project value with 'api_project_id', or an id; not {_shown(project)}.",
+            advice="Pass the .output of a DiffioCreateProjectOperator, and see that it succeeded.",
+        )
+    return project.strip()
+
+
+def read_generation_ids(generation: Any) -> tuple[str, str]:
+    """
+    Return the generation's and its project's id.
+
+    :param generation: a mapping with ``generation_id`` and ``api_project_id``.
+    :raises DiffioInputError: when it is something else.
+    """
+    ids = []
+    for name in ("generation_id", "api_project_id"):
+        value = generation.get(name) if isinstance(generation, Mapping) else None
+        if not isinstance(value, str) or not value.strip():
+            raise DiffioInputError(
+                "generation must be a mapping with 'generation_id' and 'api_project_id';"
+                f" not {_shown(generation)}.",
+                advice=(
+                    "Pass the .output of the task that made it, and see that it succeeded. A Jinja template"
+                    " gives a string unless the DAG sets render_template_as_native_obj."
+                ),
+            )
+        ids.append(value.strip())
+    return ids[0], ids[1]
+
+
+def finished_value(generation: Mapping[str, Any], progress: GenerationProgress) -> dict[str, Any]:
+    """
+    Return the *generation* value after waiting.
+
+    :param generation: the value before.
+    :param progress: the last answer.
+    :return: ``generation_id``, ``api_project_id``, ``model`` where it was known, ``status``, ``has_video``,
+        ``transcription``.
+    """
+    kept = {key: generation[key] for key in ("generation_id", "api_project_id", "model") if key in generation}
+    return {
+        **kept,
+        "status": progress.status,
+        "has_video": progress.has_video,
+        "transcription": progress.transcription,
+    }
+
+
+def _shown(value: Any) -> str:
+    return "None (did the upstream task return nothing?)" if value is None else f"{value!r:.120}"
