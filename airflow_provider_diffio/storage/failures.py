@@ -55,7 +55,7 @@ _SECRETS = (
     (re.compile(r"(?<=://)[^/\s@]+@"), "...@"),
     (
         re.compile(
-            r"(?i)\b([\w-]*(?:signature|secret|token|password|credential|access_?key(?:_?id)?|sig))\b(\s*[=:]\s*)\S+"
+            r"(?i)\b([\w-]*(?:signature|secret|token|password|credential|access_?key)[\w-]*)(\s*[=:]\s*)\S+"
         ),
         r"\1\2...",
     ),

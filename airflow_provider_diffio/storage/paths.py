@@ -84,7 +84,7 @@ def resolve(
     if root is None:
         raise DiffioInputError(
             f"{text!r} is a relative path, and there is no root to resolve it against.",
-            advice=f"Set {default_root_name}, name a connection that has a root, or write an absolute path or URL.",
+            advice=f"Set {default_root_name}, name a connection with a root, or write an absolute path.",
         )
     return _below(root, text)
 

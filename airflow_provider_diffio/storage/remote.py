@@ -77,10 +77,10 @@ class RemoteLocation(Location):
 
     def _open_read(self) -> io.BufferedIOBase:
         self._look()  # some stores open a directory as an empty file
-        return RemoteReader(self.fs.open(self.key, "rb", block_size=READ_BLOCK_BYTES), self.uri)
+        return RemoteReader(self.fs.open(self.key, "rb", **_blocks(self.fs, READ_BLOCK_BYTES)), self.uri)
 
     def _sink(self, overwrite: bool) -> Sink:
-        commits = _UPLOADING.get(f"{type(self.fs).__module__}.{type(self.fs).__qualname__}")
+        commits = _UPLOADING.get(_full_name(type(self.fs)))
         if commits is None:
             return MoveSink(self, overwrite=overwrite)
         return UploadSink(self, overwrite=overwrite, commits=commits)
@@ -122,6 +122,8 @@ class RemoteReader(io.BufferedIOBase):
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Read ``size`` bytes, or fewer at the end of the file; all the rest when it is negative or None."""
+        if self.closed:
+            raise ValueError("I/O operation on closed file.")
         with store_failures("read", self._uri):
             self._handle.seek(self._position)
             data: bytes = self._handle.read(-1 if size is None else size)
@@ -198,6 +200,7 @@ class UploadSink(_RemoteSink):
     def publish(self) -> None:
         """Send the last block and finish the upload."""
         self._handle.close()
+        self._refuse_to_replace()  # s3fs does not ask the store to refuse when the file is empty
         if self._commits:
             self._handle.commit()
 
@@ -210,8 +213,8 @@ class UploadSink(_RemoteSink):
                 self._handle.discard()
         except Exception as error:
             log.warning(
-                "Could not abort the upload to %s (%s). Nothing of it can be seen, but the store may charge for"
-                " it until a lifecycle rule of the bucket removes it.",
+                "Could not abort the upload to %s (%s). Nothing of it can be seen, but it may be charged"
+                " until a lifecycle rule of the bucket removes it.",
                 self._location.uri,
                 type(error).__name__,
             )
@@ -240,10 +243,10 @@ class MoveSink(_RemoteSink):
         """Create the hidden file, and the directory when the store asks for one."""
         self._refuse_to_replace()
         try:
-            self._handle = self._fs.open(self._part, "wb", block_size=WRITE_BLOCK_BYTES)
+            self._handle = self._fs.open(self._part, "wb", **_blocks(self._fs, WRITE_BLOCK_BYTES))
         except FileNotFoundError:
             self._fs.makedirs(self._parent, exist_ok=True)
-            self._handle = self._fs.open(self._part, "wb", block_size=WRITE_BLOCK_BYTES)
+            self._handle = self._fs.open(self._part, "wb", **_blocks(self._fs, WRITE_BLOCK_BYTES))
 
     def write(self, block: bytes) -> None:
         """Append to the hidden file."""
@@ -305,6 +308,20 @@ class MoveSink(_RemoteSink):
 
     def _beside(self) -> str:
         return f"{self._parent}/{part_name(posixpath.basename(self._location.key))}"
+
+
+def _full_name(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _blocks(fs: Any, size_bytes: int) -> dict[str, int]:
+    """
+    Ask for blocks of a size, where that means a buffer: the default of S3 costs 50 MiB per file.
+
+    To an SFTP server it would be the size of a packet, and end the connection.
+    """
+    is_buffered = any(_full_name(cls) in _UPLOADING for cls in type(fs).__mro__)
+    return {"block_size": size_bytes} if is_buffered else {}
 
 
 def _version(info: dict[str, Any]) -> str:
