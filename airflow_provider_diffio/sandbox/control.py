@@ -96,7 +96,7 @@ class Control:
         return web.json_response(self._webhooks.describe())
 
     async def add_webhook(self, request: web.Request) -> web.StreamResponse:
-        """Add an endpoint, as the portal would: ``url``, and if need be ``eventTypes``, ``mode``, ``apiKeyId``."""
+        """Add an endpoint: ``url``, and perhaps ``eventTypes``, ``mode`` and ``apiKeyId``."""
         body = await _body(request)
         url, mode = body.get("url"), body.get("mode", "live")
         event_types = tuple(body.get("eventTypes", EVENT_TYPES))

@@ -1,0 +1,184 @@
+"""The edge upload protocol."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from airflow_provider_diffio.sandbox import Sandbox
+from tests.sandbox.wire import Answer, JSONObject, Wire
+
+PART = 1024
+
+
+def refused(status: int, code: str, message: str) -> Answer:
+    return Answer(status, {"error": {"code": code, "message": message}})
+
+
+@pytest.fixture
+def session(wire: Wire) -> JSONObject:
+    upload = wire.project()["upload"]
+    assert isinstance(upload, dict)
+    return upload
+
+
+@pytest.fixture
+def upload_id(wire: Wire, session: JSONObject) -> str:
+    return str(wire.edge(session, "start").body["uploadId"])
+
+
+def complete(wire: Wire, session: JSONObject, upload_id: str, *parts: Any) -> Answer:
+    return wire.edge(session, "complete", {"uploadId": upload_id, "parts": list(parts)})
+
+
+def test_a_session_names_everything_an_upload_needs(wire: Wire) -> None:
+    project = wire.project()
+    session = project["upload"]
+    assert session["uploadSessionId"] == f"api-{project['apiProjectId']}"
+    assert session["edgeBaseUrl"] == wire.sandbox.media_url != wire.sandbox.api_url
+    assert (session["partSizeBytes"], session["maxBytes"]) == (PART, 8192)
+    assert project["objectPath"] == session["objectKey"]
+    assert project["expiresAt"] == session["expiresAt"]
+
+
+def test_parts_arrive_in_any_order_and_make_one_recording(wire: Wire) -> None:
+    recording = bytes(range(256)) * 10
+    project = wire.project()
+    session = project["upload"]
+    upload_id = wire.edge(session, "start").body["uploadId"]
+    third = wire.part(session, upload_id, 3, recording[2 * PART :]).body
+    first = wire.part(session, upload_id, 1, recording[:PART]).body
+    second = wire.part(session, upload_id, 2, recording[PART : 2 * PART]).body
+    finished = complete(wire, session, upload_id, third, first, second)
+    assert finished.body["sizeBytes"] == len(recording)
+    assert finished.body["objectKey"] == session["objectKey"]
+    generation_id = wire.generation(project["apiProjectId"])
+    wire.finished(generation_id)
+    assert wire.sandbox.result_bytes(generation_id) == recording
+
+
+def test_a_part_sent_again_replaces_the_first(wire: Wire, session: JSONObject, upload_id: str) -> None:
+    wrong = wire.part(session, upload_id, 1, b"wrong").body
+    right = wire.part(session, upload_id, 1, b"right!").body
+    assert complete(wire, session, upload_id, wrong) == refused(400, "upload_failed", "Part etag mismatch")
+    assert complete(wire, session, upload_id, right).body["sizeBytes"] == 6
+
+
+def test_an_empty_recording_is_one_empty_part(wire: Wire, session: JSONObject, upload_id: str) -> None:
+    part = wire.part(session, upload_id, 1, b"").body
+    assert complete(wire, session, upload_id, part).body["sizeBytes"] == 0
+
+
+def test_completing_again_gives_the_same_answer(wire: Wire, session: JSONObject, upload_id: str) -> None:
+    part = wire.part(session, upload_id, 1, b"sound").body
+    once = complete(wire, session, upload_id, part)
+    assert complete(wire, session, upload_id, part) == once
+
+
+def test_the_api_hears_of_a_finished_upload_by_itself(wire: Wire, session: JSONObject, upload_id: str) -> None:
+    complete(wire, session, upload_id, wire.part(session, upload_id, 1, b"sound").body)
+    deadline = time.monotonic() + 5
+    while wire.ok("list_projects")["projects"][0]["status"] != "uploaded":
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_generation_may_be_ordered_before_the_upload_is_confirmed(wire: Wire) -> None:
+    project = wire.project()
+    session = project["upload"]
+    upload_id = wire.edge(session, "start").body["uploadId"]
+    complete(wire, session, upload_id, wire.part(session, upload_id, 1, b"sound").body)
+    assert wire.finished(wire.generation(project["apiProjectId"]))["status"] == "complete"
+
+
+def test_the_api_key_is_no_upload_token(wire: Wire, session: JSONObject) -> None:
+    assert wire.edge(session, "start", token=wire.sandbox.api_key) == refused(
+        401, "invalid_token", "Upload token refused"
+    )
+
+
+def test_an_upload_token_ends() -> None:
+    with Sandbox(upload_seconds=0.0) as sandbox:
+        wire = Wire(sandbox)
+        answer = wire.edge(wire.project()["upload"], "start")
+    assert answer == refused(401, "token_expired", "Upload token refused")
+
+
+def test_a_part_has_to_say_how_long_it_is(wire: Wire, session: JSONObject, upload_id: str) -> None:
+    assert wire.part(session, upload_id, 1, iter([b"chunk"])) == refused(
+        411, "bad_request", "Parts need a Content-Length"
+    )
+
+
+def test_a_part_can_be_too_long(wire: Wire, session: JSONObject, upload_id: str) -> None:
+    answer = wire.part(session, upload_id, 1, bytes(PART + 1))
+    assert answer == refused(413, "payload_too_large", "Part exceeds 1024 bytes")
+
+
+def test_a_part_can_lie_beyond_the_limit(wire: Wire, session: JSONObject, upload_id: str) -> None:
+    assert wire.part(session, upload_id, 9, b"x").status == 200
+    assert wire.part(session, upload_id, 10, b"x") == refused(
+        413, "upload_too_large", "Part is beyond the upload size limit"
+    )
+
+
+@pytest.mark.parametrize("number", [0, 10_001])
+def test_part_numbers_are_limited(wire: Wire, session: JSONObject, upload_id: str, number: int) -> None:
+    assert wire.part(session, upload_id, number, b"x") == refused(
+        400, "bad_request", "Need a part number and uploadId"
+    )
+
+
+def test_a_part_needs_an_upload(wire: Wire, session: JSONObject) -> None:
+    assert wire.part(session, "", 1, b"x").body["error"]["message"] == "Need a part number and uploadId"
+    assert wire.part(session, "unknown", 1, b"x").body["error"]["code"] == "bad_request"
+
+
+def test_only_the_last_part_may_be_short(wire: Wire, session: JSONObject, upload_id: str) -> None:
+    parts = [wire.part(session, upload_id, number, b"short").body for number in (1, 2)]
+    assert complete(wire, session, upload_id, *parts) == refused(
+        400, "upload_failed", "Part 1 is not partSizeBytes long"
+    )
+
+
+def test_a_missing_part_is_noticed(wire: Wire, session: JSONObject, upload_id: str) -> None:
+    part = wire.part(session, upload_id, 1, bytes(PART)).body
+    answer = complete(wire, session, upload_id, part, {"partNumber": 2, "etag": "x"})
+    assert answer == refused(400, "upload_failed", "Part 2 is missing")
+
+
+def test_an_upload_can_be_too_large(wire: Wire, session: JSONObject, upload_id: str) -> None:
+    parts = [wire.part(session, upload_id, number, bytes(PART)).body for number in range(1, 10)]
+    assert complete(wire, session, upload_id, *parts) == refused(
+        413, "upload_too_large", "Upload is too large"
+    )
+
+
+@pytest.mark.parametrize("body", [{}, {"uploadId": "x"}, {"uploadId": "x", "parts": []}])
+def test_completing_needs_an_id_and_parts(wire: Wire, session: JSONObject, body: JSONObject) -> None:
+    assert wire.edge(session, "complete", body) == refused(400, "bad_request", "Need uploadId and parts")
+
+
+def test_an_aborted_upload_is_gone(wire: Wire, session: JSONObject, upload_id: str) -> None:
+    assert wire.sandbox.ledger()["totals"]["openUploads"] == 1
+    part = wire.part(session, upload_id, 1, b"sound").body
+    assert wire.edge(session, "abort", {"uploadId": upload_id}) == Answer(200, {})
+    assert wire.sandbox.ledger()["totals"]["openUploads"] == 0
+    assert complete(wire, session, upload_id, part).body["error"]["code"] == "upload_failed"
+
+
+def test_aborting_the_unknown_is_fine(wire: Wire, session: JSONObject) -> None:
+    assert wire.edge(session, "abort", {"uploadId": "unknown"}) == Answer(200, {})
+
+
+def test_other_routes_are_not_found(wire: Wire, session: JSONObject) -> None:
+    assert wire.edge(session, "resume") == refused(404, "not_found", "Unknown upload route")
+    answer = wire.http.get(f"{wire.sandbox.media_url}/nowhere")
+    assert answer.json() == {"error": {"code": "not_found", "message": "Unknown route"}}
+
+
+def test_a_file_name_can_not_leave_its_folder(wire: Wire) -> None:
+    project = wire.project(fileName="../../etc/passwd")
+    assert project["objectPath"].endswith(f"/{project['apiProjectId']}/original/passwd")
