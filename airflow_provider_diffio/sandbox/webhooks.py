@@ -273,4 +273,5 @@ def _sign(secret: str, message_id: str, moment: datetime, body: str) -> str:
     """Svix's own signer; imported here, and run in a thread, because importing it takes a second."""
     from svix.webhooks import Webhook
 
-    return Webhook(secret).sign(message_id, moment, body)
+    signature: str = Webhook(secret).sign(message_id, moment, body)
+    return signature

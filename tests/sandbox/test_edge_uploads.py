@@ -77,7 +77,9 @@ def test_completing_again_gives_the_same_answer(wire: Wire, session: JSONObject,
     assert complete(wire, session, upload_id, part) == once
 
 
-def test_the_api_hears_of_a_finished_upload_by_itself(wire: Wire, session: JSONObject, upload_id: str) -> None:
+def test_the_api_hears_of_a_finished_upload_by_itself(
+    wire: Wire, session: JSONObject, upload_id: str
+) -> None:
     complete(wire, session, upload_id, wire.part(session, upload_id, 1, b"sound").body)
     deadline = time.monotonic() + 5
     while wire.ok("list_projects")["projects"][0]["status"] != "uploaded":

@@ -43,7 +43,11 @@ def test_it_passes_through_its_stages_in_order(wire: Wire) -> None:
     percents = [progress["stageProgress"]["overallPercent"] for progress in seen]
     assert percents == sorted(percents)
     assert all(("queue" in progress) == (progress["stage"] in {"pending", "queued"}) for progress in seen)
-    assert list(dict.fromkeys(progress["status"] for progress in seen)) == ["queued", "processing", "complete"]
+    assert list(dict.fromkeys(progress["status"] for progress in seen)) == [
+        "queued",
+        "processing",
+        "complete",
+    ]
 
 
 def test_a_finished_generation_says_so_everywhere(wire: Wire) -> None:

@@ -12,8 +12,8 @@ def project(wire: Wire, **fields: str) -> JSONObject:
     return wire.ok("create_project", {"fileName": "talk.wav", "contentType": "audio/wav", **fields})
 
 
-def put(wire: Wire, url: str, data: bytes = b"sound", **headers: str) -> requests.Response:
-    return wire.http.put(url, data=data, headers={"Content-Type": "audio/wav", **headers}, timeout=20)
+def put(wire: Wire, url: str, **headers: str) -> requests.Response:
+    return wire.http.put(url, data=b"sound", headers={"Content-Type": "audio/wav", **headers}, timeout=20)
 
 
 def uploaded(wire: Wire) -> str:
@@ -74,9 +74,7 @@ def test_what_came_later_is_unknown(old_wire: Wire) -> None:
 
 
 def test_a_leaked_credential_is_refused_and_seen(old_wire: Wire) -> None:
-    answer = put(
-        old_wire, project(old_wire)["uploadUrl"], Authorization=f"Bearer {old_wire.sandbox.api_key}"
-    )
+    answer = put(old_wire, project(old_wire)["uploadUrl"], Authorization=f"Bearer {old_wire.sandbox.api_key}")
     assert answer.status_code == 400
     last = old_wire.sandbox.requests()[-1]
     assert (last["origin"], last["authorization"], last["apiKeySeen"]) == ("media", "api-key", True)
