@@ -63,6 +63,9 @@ class Control(Protocol):
     def import_errors(self) -> list[str]:
         """Why DAG files could not be parsed."""
 
+    def unpause(self, dag_id: str) -> None:
+        """Let a DAG's runs be scheduled."""
+
     def trigger(
         self, dag_id: str, run_id: str, conf: Mapping[str, Any], logical_date: datetime | None
     ) -> None:
@@ -130,6 +133,9 @@ class RestControl:
     def import_errors(self) -> list[str]:
         errors = self.call("GET", "/importErrors")["import_errors"]
         return [f"{error['filename']}:\n{error['stack_trace']}" for error in errors]
+
+    def unpause(self, dag_id: str) -> None:
+        self.call("PATCH", f"/dags/{_segment(dag_id)}", {"is_paused": False})
 
     def trigger(
         self, dag_id: str, run_id: str, conf: Mapping[str, Any], logical_date: datetime | None
@@ -216,6 +222,9 @@ class DatabaseControl:
     def import_errors(self) -> list[str]:
         rows = self._rows("SELECT filename, stacktrace FROM import_error")
         return [f"{row['filename']}:\n{row['stacktrace']}" for row in rows]
+
+    def unpause(self, dag_id: str) -> None:
+        self._cli("dags", "unpause", dag_id)
 
     def trigger(
         self, dag_id: str, run_id: str, conf: Mapping[str, Any], logical_date: datetime | None

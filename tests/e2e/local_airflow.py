@@ -10,7 +10,6 @@ processor and triggerer for Airflow 3, scheduler and triggerer for Airflow 2, wi
 
 from __future__ import annotations
 
-import atexit
 import base64
 import configparser
 import contextlib
@@ -77,12 +76,14 @@ class LocalAirflow:
         *,
         env: Mapping[str, str] | None = None,
         parallelism: int = 4,
+        paused_at_creation: bool = False,
         components: Sequence[str] | None = None,
     ) -> None:
         """Prepare an Airflow in a new folder ``home`` that runs the DAG files of ``dags``.
 
         ``env`` is added to the environment of every process (``AIRFLOW_CONN_...``, ``AIRFLOW__...``);
-        Airflow variables of the caller's own environment are not passed on.
+        Airflow variables of the caller's own environment are not passed on. ``paused_at_creation`` keeps DAGs
+        from starting by themselves; ``trigger`` wakes the one it starts.
         """
         self.home = home.resolve()
         self.dags = dags.resolve()
@@ -92,11 +93,15 @@ class LocalAirflow:
         self._ports = free_ports(3)
         self.url = f"http://127.0.0.1:{self._ports[0]}"
         self._parallelism = parallelism
+        self._paused_at_creation = paused_at_creation
         self._env = {
             **inherited_environment(("AIRFLOW", "_AIRFLOW")),
             "AIRFLOW_HOME": str(self.home),
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
             "PYTHONUNBUFFERED": "1",
+            # Its parts talk to each other over loopback, whatever proxy leads out of this network.
+            "NO_PROXY": "127.0.0.1,localhost",
+            "no_proxy": "127.0.0.1,localhost",
             # Airflow 2 refuses LocalExecutor on SQLite; for a handful of tasks it works, and is faster.
             "_AIRFLOW__SKIP_DATABASE_EXECUTOR_COMPATIBILITY_CHECK": "1",
             **(env or {}),
@@ -127,8 +132,6 @@ class LocalAirflow:
 
     def start(self) -> None:
         """Make the home, start every component and wait until all are healthy."""
-        # A pytest that is torn down half-way must not leave an Airflow behind.
-        atexit.register(self.stop)
         try:
             self._make_home()
             for component in self._components.values():
@@ -140,7 +143,6 @@ class LocalAirflow:
 
     def stop(self) -> None:
         """End every process that was started, however deep. Can be called again."""
-        atexit.unregister(self.stop)
         end_all(list(self._components.values()))
 
     def wait_healthy(self, timeout: float = START_SECONDS) -> None:
@@ -178,6 +180,11 @@ class LocalAirflow:
         self._components[component].start()
         self.wait_healthy()
 
+    @property
+    def components(self) -> tuple[str, ...]:
+        """The names of the processes it runs."""
+        return tuple(self._components)
+
     def processes(self) -> list[int]:
         """Ids of all living processes of this Airflow."""
         return [member.pid for component in self._components.values() for member in component.members()]
@@ -194,6 +201,8 @@ class LocalAirflow:
         """Start a run as soon as the DAG is known; the run id."""
         run_id = run_id or f"manual__{uuid.uuid4()}"
         self.wait_dag(dag_id)
+        if self._paused_at_creation:
+            self._control.unpause(dag_id)
         self._control.trigger(dag_id, run_id, conf or {}, logical_date)
         return run_id
 
@@ -376,7 +385,7 @@ class LocalAirflow:
                 "executor": "LocalExecutor",
                 "parallelism": str(self._parallelism),
                 "load_examples": "False",
-                "dags_are_paused_at_creation": "False",
+                "dags_are_paused_at_creation": str(self._paused_at_creation),
                 "fernet_key": base64.urlsafe_b64encode(os.urandom(32)).decode(),
                 "simple_auth_manager_all_admins": "True",
                 "execution_api_server_url": f"{self.url}/execution/",

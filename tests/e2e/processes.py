@@ -8,6 +8,7 @@ own, and whatever shows either of them, or descends from something that does, be
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import signal
@@ -55,6 +56,8 @@ class ProcessTree:
             )
         self.started_at = time.time()
         self._watched = True
+        # For an owner that is torn down half-way, or interrupted a second time while it ends things.
+        atexit.register(self.end)
 
     @property
     def exit_code(self) -> int | None:
@@ -91,6 +94,7 @@ class ProcessTree:
                     member.kill()
             psutil.wait_procs(members, timeout=5)
         self.wait(5)
+        atexit.unregister(self.end)
 
     def members(self) -> list[psutil.Process]:
         """Every living process that descends from the command."""
