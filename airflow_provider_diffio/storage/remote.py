@@ -28,8 +28,12 @@ READ_BLOCK_BYTES = 4 * 2**20
 _UPLOADING = {
     "s3fs.core.S3FileSystem": True,
     "gcsfs.core.GCSFileSystem": True,
+    "gcsfs.extended_gcsfs.ExtendedGcsFileSystem": True,
     "adlfs.spec.AzureBlobFileSystem": False,
 }
+
+#: Their open files. Google's filesystem has another for zonal buckets, which shows what it has got so far.
+_UPLOADS = frozenset({"s3fs.core.S3File", "gcsfs.core.GCSFile", "adlfs.spec.AzureBlobFile"})
 
 #: What stores call the version of a file in ``info()``, the surest first.
 _VERSION_KEYS = (
@@ -196,6 +200,9 @@ class UploadSink(_RemoteSink):
         self._handle = self._fs.open(self._location.key, mode, block_size=WRITE_BLOCK_BYTES, **options)
         with suppress(ValueError):  # it joins the filesystem's transaction, whose end would publish it
             self._fs.transaction.files.remove(self._handle)
+        kind = _full_name(type(self._handle))
+        if kind not in _UPLOADS:
+            raise NotImplementedError(f"this kind of bucket ({kind}) has no uploads that can be taken back")
 
     def publish(self) -> None:
         """Send the last block and finish the upload."""
