@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,8 +20,6 @@ from airflow_provider_diffio.api.models import Generation
 
 if TYPE_CHECKING:
     from airflow_provider_diffio.hooks.diffio import DiffioHook
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -100,8 +97,10 @@ def buy(hook: DiffioHook, order: Order, task: TaskIdentity) -> Generation:
     :param hook: sends the request, under the same key however often it is sent.
     :param order: what to buy.
     :param task: for whom.
+    :raises DiffioInputError: before anything is sent.
     :raises DiffioError: when it did not work.
     """
+    order.check()
     if order.idempotency_key is not None:
         return _request(hook, order, order.idempotency_key)
     # Each earlier try can have left one failed generation at the most.
@@ -109,7 +108,7 @@ def buy(hook: DiffioHook, order: Order, task: TaskIdentity) -> Generation:
         generation = _request(hook, order, order.key_for(task, counter))
         if not generation.idempotent_replay or not _has_failed(hook, generation):
             return generation
-        log.info(
+        hook.log.info(
             "Generation %s of an earlier try failed at Diffio; its key is used up.", generation.generation_id
         )
     raise DiffioGenerationFailedError(
@@ -130,13 +129,13 @@ def _request(hook: DiffioHook, order: Order, key: str) -> Generation:
         idempotency_key=key,
     )
     if generation.idempotent_replay:
-        log.info(
+        hook.log.info(
             "Generation %s exists already under idempotency key %s; nothing new was bought.",
             generation.generation_id,
             key,
         )
     else:
-        log.info("Created generation %s (idempotency key %s).", generation.generation_id, key)
+        hook.log.info("Created generation %s (idempotency key %s).", generation.generation_id, key)
     return generation
 
 

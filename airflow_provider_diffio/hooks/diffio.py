@@ -114,7 +114,7 @@ class DiffioHook(BaseHook):
             except DiffioPermissionError:
                 self.get_conn().call(endpoints.list_projects(), options)
                 return True, f"Connected to {host}. The key may not read account settings."
-            billing = f", billing is {account.billing_status}" if account.billing_status else ""
+            billing = f"; billing is {account.billing_status}" if account.billing_status else ""
             key = f" as key {account.api_key_id}" if account.api_key_id else ""
             return True, f"Connected to {host}{key}{billing}."
         except DiffioNotFoundError as error:

@@ -1,0 +1,71 @@
+"""
+Every night, restore the recordings that are new under a path.
+
+``list_new`` compares the source directory with the output directory; each recording that has no restored
+file becomes one mapped task, at most four of them at once; ``summarize`` says what came of it.
+
+Needs a connection ``diffio_default`` with an API key and an ``output_path`` in its extra. The directories
+are parameters: local paths or URIs such as ``s3://aws_default@raw/recordings/``.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+from airflow.providers.common.compat.sdk import DAG, Param, TriggerRule, task
+
+from airflow_provider_diffio.operators import DiffioRestoreOperator
+
+ENDINGS = (".wav", ".mp3", ".flac", ".m4a", ".ogg")
+
+with DAG(
+    dag_id="diffio_nightly_cleanup",
+    schedule="0 2 * * *",
+    start_date=dt.datetime(2026, 1, 1, tzinfo=dt.UTC),
+    catchup=False,
+    max_active_runs=1,
+    tags=["diffio"],
+    doc_md=__doc__,
+    params={
+        "source_dir": Param("/data/recordings", type="string", description="Where new recordings arrive"),
+        "output_dir": Param("/data/restored", type="string", description="Where restored ones go"),
+        "limit": Param(100, type="integer", minimum=1, description="Recordings per night: a bound on cost"),
+    },
+):
+
+    @task
+    def list_new(params: dict[str, Any] | None = None) -> list[dict[str, str]]:
+        """List the recordings that have no restored file yet."""
+        from airflow_provider_diffio.storage import resolve
+
+        assert params is not None
+        source_dir = params["source_dir"].rstrip("/") + "/"
+        output_dir = params["output_dir"].rstrip("/") + "/"
+        done = {file.name for file in resolve(output_dir).list_files("*.mp3")}
+        new = []
+        for file in resolve(source_dir).list_files(recursive=False):
+            restored = f"{file.name}.mp3"
+            if file.name.lower().endswith(ENDINGS) and restored not in done:
+                new.append({"source": source_dir + file.name, "path": output_dir + restored})
+        print(f"{len(done)} done, {len(new)} new, {params['limit']} at most tonight.")
+        return sorted(new, key=lambda job: job["source"])[: params["limit"]]
+
+    # One task per recording. Waiting ones hold no worker; at most four are worked on at once.
+    restored = DiffioRestoreOperator.partial(
+        task_id="restore",
+        download_type="audio",
+        deferrable=True,
+        retries=1,
+        max_active_tis_per_dagrun=4,
+    ).expand_kwargs(list_new())
+
+    @task(trigger_rule=TriggerRule.ALL_DONE)
+    def summarize(files: Any) -> dict[str, int]:
+        """Say what was restored; a recording that failed has no file here and is new again tomorrow."""
+        written = [file for file in files if file]
+        for file in written:
+            print(f"{file['path']}: {file['size_bytes']} bytes")
+        return {"restored": len(written), "bytes": sum(file["size_bytes"] for file in written)}
+
+    summarize(restored.output)
