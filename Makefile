@@ -26,7 +26,7 @@ help: ## Show this list
 venv: $(READY) ## Build .venv-<airflow version> from the pinned versions
 
 # One rule for every version: the stem is the Airflow version.
-.venv-%/.ready: pyproject.toml .ci/constraints-%.txt .ci/venv
+.venv-%/.ready: pyproject.toml .ci/constraints-%.txt .ci/venv .ci/lib.sh
 	@.ci/venv $*
 
 .PHONY: test

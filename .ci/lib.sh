@@ -1,5 +1,8 @@
 # Shared by the scripts next to it: find a Python, find or fetch uv. Sourced, never run.
 
+# Trust what the machine trusts, as pip does: many networks have a certificate authority of their own.
+export UV_SYSTEM_CERTS=1
+
 # The first Python that fits: $PYTHON, then by name. A name on PATH proves nothing (version managers leave
 # stubs), so each candidate is started.
 find_python() {

@@ -408,7 +408,11 @@ class LocalAirflow:
                 "secret_key": secret,
             },
             "api_auth": {"jwt_secret": secret},
-            "dag_processor": {"refresh_interval": "2", "min_file_process_interval": "2"},
+            "dag_processor": {
+                "refresh_interval": "2",
+                "bundle_refresh_check_interval": "1",
+                "min_file_process_interval": "2",
+            },
             # A late end-of-process report makes the scheduler fail tasks that resume at once.
             "workers": {"min_heartbeat_interval": "1"},
         }
