@@ -13,7 +13,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-from airflow.providers.common.compat.sdk import DAG, Param, TriggerRule, task
+from airflow.providers.common.compat.sdk import DAG, AirflowFailException, Param, TriggerRule, task
 
 from airflow_provider_diffio.operators import DiffioRestoreOperator
 
@@ -42,7 +42,7 @@ with DAG(
         assert params is not None
         source_dir = params["source_dir"].rstrip("/") + "/"
         output_dir = params["output_dir"].rstrip("/") + "/"
-        done = {file.name for file in resolve(output_dir).list_files("*.mp3")}
+        done = {file.name for file in resolve(output_dir).list_files("*.mp3", missing_ok=True)}
         new = []
         for file in resolve(source_dir).list_files(recursive=False):
             restored = f"{file.name}.mp3"
@@ -51,6 +51,8 @@ with DAG(
         print(f"{len(done)} done, {len(new)} new, {params['limit']} at most tonight.")
         return sorted(new, key=lambda job: job["source"])[: params["limit"]]
 
+    new = list_new()
+
     # One task per recording. Waiting ones hold no worker; at most four are worked on at once.
     restored = DiffioRestoreOperator.partial(
         task_id="restore",
@@ -58,14 +60,18 @@ with DAG(
         deferrable=True,
         retries=1,
         max_active_tis_per_dagrun=4,
-    ).expand_kwargs(list_new())
+    ).expand_kwargs(new)
 
     @task(trigger_rule=TriggerRule.ALL_DONE)
-    def summarize(files: Any) -> dict[str, int]:
-        """Say what was restored; a recording that failed has no file here and is new again tomorrow."""
-        written = [file for file in files if file]
+    def summarize(jobs: list[dict[str, str]] | None, files: Any) -> dict[str, int]:
+        """Say what was restored, and fail the run when something was not: it is new again tomorrow."""
+        if jobs is None:
+            raise AirflowFailException("The new recordings could not be listed; see the task list_new.")
+        written = [file for file in files or () if file]
         for file in written:
             print(f"{file['path']}: {file['size_bytes']} bytes")
+        if len(written) < len(jobs):
+            raise AirflowFailException(f"{len(jobs) - len(written)} of {len(jobs)} were not restored.")
         return {"restored": len(written), "bytes": sum(file["size_bytes"] for file in written)}
 
-    summarize(restored.output)
+    summarize(new, restored.output)

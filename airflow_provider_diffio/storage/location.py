@@ -118,7 +118,9 @@ class Location(ABC):
         check_component(name)
         return self._join(name)
 
-    def list_files(self, pattern: str = "*", *, recursive: bool = True) -> Iterator[Location]:
+    def list_files(
+        self, pattern: str = "*", *, recursive: bool = True, missing_ok: bool = False
+    ) -> Iterator[Location]:
         """
         Find the files in this directory. A location that is a file finds itself.
 
@@ -127,15 +129,23 @@ class Location(ABC):
         :param pattern: a shell pattern such as ``*.wav``; held against the path below this directory if it
             has a ``/``, otherwise against the file's name.
         :param recursive: also look in directories below.
+        :param missing_ok: find nothing, instead of raising, when there is nothing at all at this place.
         :return: the files, in the order of their names.
         :raises DiffioInputError: when there is nothing at all at this place.
         """
         with store_failures("list", self.uri):
-            for relative, location in self._walk(recursive):
+            for relative, location in self._found(recursive, missing_ok):
                 subject = relative if "/" in pattern else location.name
                 hidden = location.name.startswith(".") and not pattern.rpartition("/")[2].startswith(".")
                 if not hidden and fnmatchcase(subject, pattern):
                     yield location
+
+    def _found(self, recursive: bool, missing_ok: bool) -> Iterator[tuple[str, Location]]:
+        try:
+            yield from self._walk(recursive)
+        except FileNotFoundError:
+            if not missing_ok:
+                raise
 
     def open_read(self) -> io.BufferedIOBase:
         """

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -101,9 +102,15 @@ class RestControl:
         """One request under ``/api/v2``; the decoded answer."""
         if "Authorization" not in self._session.headers:
             self._log_in()
-        answer = self._session.request(
-            method, f"{self._base_url}/api/v2{path}", json=body, params=params, timeout=30
-        )
+        for patience in (0.5, 1, 2, 4, 0):
+            answer = self._session.request(
+                method, f"{self._base_url}/api/v2{path}", json=body, params=params, timeout=30
+            )
+            # SQLite has one writer; the api-server answers 500 when it has waited for its turn too long.
+            # Every request here can be sent twice: a run has an id of its own, chosen before.
+            if answer.status_code != requests.codes.internal_server_error:
+                break
+            time.sleep(patience)
         if answer.status_code == requests.codes.not_found:
             raise NotThereError(f"{method} {path}: {answer.text}")
         if not answer.ok:

@@ -1,0 +1,120 @@
+"""The example DAGs on a real Airflow, against the sandbox; and a search for secrets in all it left behind."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_diffio.sandbox import SandboxProcess, start_sandbox_process
+from tests.e2e.local_airflow import LocalAirflow
+
+pytestmark = pytest.mark.e2e
+
+EXAMPLES = Path(__file__).parents[2] / "example_dags"
+RECORDING = EXAMPLES / "recordings" / "noisy_speech.wav"
+API_KEY = "diffio_live_canary0c1d2e3f4a5b6c7d8e9f"
+HEADER = "canary-header-5e6f7a8b9c"
+WEBHOOK_SECRET = "whsec_Y2FuYXJ5LXdlYmhvb2stc2VjcmV0LTEyMzQ="
+#: Upload and media tokens, as the sandbox makes them: three parts, the last one a signature.
+TOKEN = re.compile(r"v1\.[\w-]+\.[\w-]{16,}")
+
+
+@dataclass
+class Pipeline:
+    airflow: LocalAirflow
+    sandbox: SandboxProcess
+    folder: Path
+
+    def run(self, dag_id: str, conf: dict[str, Any]) -> str:
+        run_id = self.airflow.trigger(dag_id, conf=conf)
+        state = self.airflow.wait_run(dag_id, run_id, timeout=240)
+        assert state == "success", self.airflow.logs_text()[-20_000:]
+        return run_id
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
+    folder = tmp_path_factory.mktemp("pipeline")
+    with start_sandbox_process(processing_seconds=12, api_key=API_KEY) as sandbox:
+        connection = {
+            **sandbox.connection,
+            "extra": {
+                "output_path": str(folder / "restored"),
+                "headers": {"X-Canary": HEADER},
+                "webhook_secret": WEBHOOK_SECRET,
+            },
+        }
+        env = {
+            "AIRFLOW_CONN_DIFFIO_DEFAULT": json.dumps(connection),
+            # The most talkative level shows what libraries log of requests.
+            "AIRFLOW__LOGGING__LOGGING_LEVEL": "DEBUG",
+        }
+        with LocalAirflow(folder / "airflow", EXAMPLES, env=env, paused_at_creation=True) as airflow:
+            yield Pipeline(airflow, sandbox, folder)
+
+
+def test_restore_one_runs_to_success_and_holds_no_worker_while_it_waits(pipeline: Pipeline) -> None:
+    airflow = pipeline.airflow
+    run_id = airflow.trigger("diffio_restore_one", conf={"source": str(RECORDING)})
+    airflow.wait_task("diffio_restore_one", run_id, "wait", "deferred", timeout=120)
+    states = {task.task_id: task.state for task in airflow.task_instances("diffio_restore_one", run_id)}
+    assert "running" not in states.values()
+    if airflow.is_airflow_3:
+        assert airflow.rest("GET", "/pools/default_pool")["running_slots"] == 0
+
+    assert airflow.wait_run("diffio_restore_one", run_id, timeout=120) == "success"
+
+    assert "complete" in airflow.trigger_logs("diffio_restore_one", run_id, "wait")
+    asset = airflow.xcom("diffio_restore_one", run_id, "save")
+    written = Path(asset["path"])
+    assert written.is_relative_to(pipeline.folder / "restored")
+    assert written.stat().st_size == asset["size_bytes"] > 50_000
+    transcript = airflow.xcom("diffio_restore_one", run_id, "save_transcript")
+    assert json.loads(Path(transcript["path"]).read_text())["segments"]
+    assert pipeline.sandbox.ledger()["totals"]["generations"] == 1
+
+
+def test_nightly_cleanup_restores_what_is_new_and_skips_what_is_done(pipeline: Pipeline) -> None:
+    raw, done = pipeline.folder / "raw", pipeline.folder / "done"
+    raw.mkdir()
+    for name in ("one.wav", "two.wav", "three.wav"):
+        shutil.copy(RECORDING, raw / name)
+    (raw / "notes.txt").write_text("not a recording")
+    before = pipeline.sandbox.ledger()["totals"]["generations"]
+    conf = {"source_dir": str(raw), "output_dir": str(done)}
+
+    first = pipeline.run("diffio_nightly_cleanup", conf)
+    assert sorted(file.name for file in done.iterdir()) == ["one.wav.mp3", "three.wav.mp3", "two.wav.mp3"]
+    assert pipeline.airflow.xcom("diffio_nightly_cleanup", first, "summarize")["restored"] == 3
+
+    shutil.copy(RECORDING, raw / "four.wav")
+    second = pipeline.run("diffio_nightly_cleanup", conf)
+    assert pipeline.airflow.xcom("diffio_nightly_cleanup", second, "summarize")["restored"] == 1
+    third = pipeline.run("diffio_nightly_cleanup", conf)
+    assert pipeline.airflow.xcom("diffio_nightly_cleanup", third, "summarize") == {"restored": 0, "bytes": 0}
+
+    assert pipeline.sandbox.ledger()["totals"]["generations"] == before + 4
+    assert not list(done.glob(".*"))
+
+
+def test_no_secret_is_left_in_logs_xcoms_rendered_fields_or_the_database(pipeline: Pipeline) -> None:
+    used = {(request["origin"], request["authorization"]) for request in pipeline.sandbox.requests()}
+    assert used == {("api", "api-key"), ("media", "upload-token"), ("media", "none")}
+    assert not [r for r in pipeline.sandbox.requests() if r["origin"] == "media" and r["apiKeySeen"]]
+
+    database, logs = pipeline.airflow.db_dump(), pipeline.airflow.logs_text()
+    assert "diffio_restore_one" in database
+    assert "GET /m/" not in logs
+    assert "/v1/get_generation_progress" in logs, "the libraries' debug log is not there to be searched"
+    for place, text in (("database", database), ("logs", logs)):
+        for name, secret in (("API key", API_KEY), ("header", HEADER), ("webhook secret", WEBHOOK_SECRET)):
+            assert secret not in text, f"the {name} is in the {place}"
+        found = TOKEN.search(text)
+        assert found is None, f"a token is in the {place}: {text[max(0, found.start() - 300) : found.end()]}"
