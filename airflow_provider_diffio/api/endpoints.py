@@ -117,8 +117,8 @@ def create_project(
     """
     body: dict[str, Any] = {
         "fileName": _text(file_name, "file_name"),
-        "contentType": _text(content_type, "content_type"),
-        "contentLength": content_length,
+        "contentType": _media_type(content_type),
+        "contentLength": _count(content_length, "content_length"),
     }
     if file_format is not None:
         body["fileFormat"] = _text(file_format, "file_format")
@@ -164,7 +164,7 @@ def create_generation(
     body: dict[str, Any] = {"apiProjectId": _text(project_id, "project_id")}
     if sampling is not None:
         body["sampling"] = _json_object(sampling, "sampling")
-    if params:
+    if params is not None and params != {}:
         body["params"] = _json_object(params, "params")
     if idempotency_key is not None:
         body["idempotencyKey"] = check_idempotency_key(idempotency_key)
@@ -247,12 +247,12 @@ def create_api_key(
     """
     if len(_text(label, "label")) > API_KEY_LABEL_LENGTH:
         raise DiffioInputError(f"label has {len(label)} characters; Diffio takes {API_KEY_LABEL_LENGTH}.")
-    if isinstance(scopes, str) or not all(isinstance(scope, str) and scope for scope in scopes):
+    if not _is_list(scopes) or not all(isinstance(scope, str) and scope for scope in scopes):
         raise DiffioInputError("scopes must be a list of scope names such as 'projects:read'.")
     body = {
         "label": label,
         "scopes": list(scopes),
-        "resourceBounds": _json_object(resource_bounds or {}, "resource_bounds"),
+        "resourceBounds": _json_object({} if resource_bounds is None else resource_bounds, "resource_bounds"),
     }
     return Call("api_keys/create", models.ApiKey.read_with_secret, body, repeatable=False)
 
@@ -286,7 +286,7 @@ def configure_webhook(
     url: str, event_types: Collection[str], *, mode: str = "live", api_key_id: str | None = None
 ) -> Call[models.WebhookConfiguration]:
     """Tell Diffio where to deliver events (admin keys, scope ``webhooks:write``)."""
-    if isinstance(event_types, str) or not event_types:
+    if not _is_list(event_types) or not event_types:
         raise DiffioInputError("event_types must be a non-empty list of event types.")
     body: dict[str, Any] = {
         "mode": _one_of(mode, WEBHOOK_MODES, "mode"),
@@ -424,7 +424,26 @@ def _json_object(value: Any, name: str) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise DiffioInputError(f"{name} must be a mapping (a JSON object), not {type(value).__name__}.")
     try:
-        json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError) as error:
+        # Written and read, it is a copy that nobody changes meanwhile.
+        copy: dict[str, Any] = json.loads(json.dumps(dict(value), allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as error:
         raise DiffioInputError(f"{name} can not be sent as JSON: {error}.") from None
-    return dict(value)
+    return copy
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Collection) and not isinstance(value, (str, bytes, Mapping))
+
+
+def _count(value: Any, name: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise DiffioInputError(f"{name} must be a whole number of at least 0, not {value!r:.80}.")
+    return value
+
+
+def _media_type(value: Any) -> str:
+    """Check what becomes the header of an upload, too."""
+    text = _text(value, "content_type").strip()
+    if not text.isascii() or not text.isprintable():
+        raise DiffioInputError(f"content_type must be a media type such as 'audio/wav', not {text!r:.80}.")
+    return text
