@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from airflow_provider_diffio.api.errors import DiffioAnswerError
 
 T = TypeVar("T")
+
+_MESSAGE_LENGTH = 500
+
+
+def presentable(text: str, secrets: Collection[str] = ()) -> str:
+    """
+    Return a server's text as one line of bearable length that may stand in a log or a message.
+
+    :param text: what the server wrote.
+    :param secrets: what must not show up, should the server echo it.
+    """
+    for secret in secrets:
+        text = text.replace(secret, "***")
+    line = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * _MESSAGE_LENGTH]).split())
+    return line if len(line) <= _MESSAGE_LENGTH else f"{line[:_MESSAGE_LENGTH]}..."
 
 
 @dataclass(frozen=True, repr=False)
@@ -28,25 +43,25 @@ class Answer:
     def need_text(self, field: str) -> str:
         value = self.body.get(field)
         if not isinstance(value, str) or not value:
-            raise self._lacks(field, "a non-empty string")
+            raise self.refuse(field, "a non-empty string")
         return value
 
     def need_count(self, field: str) -> int:
         value = self.number(field)
         if value is None or value <= 0 or value != int(value):
-            raise self._lacks(field, "a positive whole number")
+            raise self.refuse(field, "a positive whole number")
         return int(value)
 
     def need_object(self, field: str) -> Answer:
         value = self.object(field)
         if value is None:
-            raise self._lacks(field, "an object")
+            raise self.refuse(field, "an object")
         return value
 
     def need_objects(self, field: str, read: Callable[[Answer], T]) -> tuple[T, ...]:
         value = self.body.get(field)
         if not isinstance(value, list):
-            raise self._lacks(field, "a list")
+            raise self.refuse(field, "a list")
         return tuple(
             read(Answer(item, self.endpoint, self._inside(f"{field}[{i}]")))
             for i, item in enumerate(value)
@@ -99,7 +114,8 @@ class Answer:
     def _inside(self, field: str) -> str:
         return f"{self.within}.{field}" if self.within else field
 
-    def _lacks(self, field: str, kind: str) -> DiffioAnswerError:
+    def refuse(self, field: str, kind: str) -> DiffioAnswerError:
+        """Make the error for a field that is missing or is not what it must be."""
         return DiffioAnswerError(
             f"The answer of {self.endpoint} has no usable '{self._inside(field)}' (expected {kind}).",
             endpoint=self.endpoint,

@@ -13,11 +13,14 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from airflow_provider_diffio.api.answers import Answer
+from airflow_provider_diffio.api.answers import Answer, presentable
 
 COMPLETE = "complete"
 #: ``error`` is the word of webhooks; a progress answer that used it would mean the same.
 FAILED_STATUSES = frozenset({"failed", "error"})
+
+#: How a file may be sent to a signed URL; the contract knows PUT alone.
+UPLOAD_METHODS = ("PUT", "POST")
 
 #: Shorter parts of a signed URL are names and numbers, and masking those would make logs unreadable.
 _TOKEN_LENGTH = 32
@@ -30,21 +33,26 @@ def secrets_of(result: object) -> list[str]:
     if isinstance(result, EdgeUpload):
         return [result.token]
     if isinstance(result, SignedPutUpload):
-        return _secrets_of_url(result.url)
+        return secrets_of_url(result.url)
     if isinstance(result, GenerationDownload):
-        return _secrets_of_url(result.download_url)
+        return secrets_of_url(result.download_url)
     if isinstance(result, ApiKey) and result.key:
         return [result.key]
     return []
 
 
-def _secrets_of_url(url: str) -> list[str]:
-    """Return the URL, what a request line shows of it, and those of its parts that may be tokens."""
-    parts = urlsplit(url)
+def secrets_of_url(url: str) -> list[str]:
+    """Return a signed URL, what a request line shows of it, and those of its parts that may be tokens."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return [url]
     target = f"{parts.path}?{parts.query}" if parts.query else parts.path
-    values = [value for _, value in parse_qsl(parts.query)]
-    pieces = [piece for piece in [*parts.path.split("/"), *values] if len(piece) >= _TOKEN_LENGTH]
-    return [url, target, *pieces]
+    raw = [pair.partition("=")[2] for pair in parts.query.split("&")]
+    decoded = [value for _, value in parse_qsl(parts.query)]
+    pieces = [piece for piece in [*parts.path.split("/"), *raw, *decoded] if len(piece) >= _TOKEN_LENGTH]
+    # A bare "/" is no secret, and masking it would leave no log readable.
+    return list(dict.fromkeys([url, *([target] if len(target) > 1 else []), *pieces]))
 
 
 @dataclass(frozen=True)
@@ -82,9 +90,12 @@ class SignedPutUpload:
 
     @classmethod
     def read(cls, answer: Answer) -> SignedPutUpload:
+        method = (answer.text("uploadMethod") or "PUT").upper()
+        if method not in UPLOAD_METHODS:
+            raise answer.refuse("uploadMethod", " or ".join(UPLOAD_METHODS))
         return cls(
             url=answer.need_text("uploadUrl"),
-            method=(answer.text("uploadMethod") or "PUT").upper(),
+            method=method,
             expires_at=answer.time("expiresAt"),
         )
 
@@ -365,7 +376,11 @@ class GenerationProgress:
                 parts.append(self.queue.message)
             elif self.queue.position is not None:
                 parts.append(f"position {self.queue.position} in the queue")
-        return ", ".join(parts)
+        return presentable(", ".join(parts))
+
+    def failure(self) -> str:
+        """Return what Diffio says about a failure, as one line; empty when it says nothing."""
+        return presentable(": ".join(part for part in (self.error, self.error_details) if part))
 
 
 @dataclass(frozen=True)

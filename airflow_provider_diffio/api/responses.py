@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, TypeVar
 
 from airflow_provider_diffio.api import errors
-from airflow_provider_diffio.api.answers import Answer
+from airflow_provider_diffio.api.answers import Answer, presentable
 from airflow_provider_diffio.api.endpoints import Call, EdgeCall
 from airflow_provider_diffio.api.retry import parse_retry_after
 
@@ -16,7 +16,6 @@ T = TypeVar("T")
 
 #: No answer of the contract comes near this; a bigger body is another service, or an attack on our memory.
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
-_MESSAGE_LENGTH = 500
 
 _BY_STATUS: dict[int, type[errors.DiffioApiError]] = {
     401: errors.DiffioAuthenticationError,
@@ -59,14 +58,19 @@ def read_answer(
     if status >= 400:
         raise _api_error(call, status, headers, body, secrets)
     if status >= 300:
-        raise _answer_error(
+        error = _answer_error(
             call,
             "answered with a redirect, which is not followed, so that the API key stays with its host.",
             status,
         )
+        # Who sends elsewhere has not sold anything.
+        error.may_be_billed = False
+        error.advice = error.default_advice
+        raise error
     content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type != "application/json":
-        raise _answer_error(call, f"answered {content_type or 'no content type'} instead of JSON.", status)
+        named = presentable(content_type, secrets) or "no content type"
+        raise _answer_error(call, f"answered {named} instead of JSON.", status)
     decoded = _json(body)
     if not isinstance(decoded, dict):
         raise _answer_error(call, "answered something that is not a JSON object.", status)
@@ -77,10 +81,17 @@ def read_answer(
         raise
 
 
-def connection_error(call: Call[Any] | EdgeCall[Any], reason: str, host: str) -> errors.DiffioConnectionError:
-    """Make the error for a call that got no answer."""
+def connection_error(
+    call: Call[Any] | EdgeCall[Any], reason: str, host: str, *, sent: bool = True
+) -> errors.DiffioConnectionError:
+    """
+    Make the error for a call that got no answer.
+
+    :param sent: whether the request may have reached the host; it has not when connecting failed.
+    """
     error = errors.DiffioConnectionError(f"No answer from {host}: {reason}.", endpoint=call.name)
     _place(error, call, None)
+    error.may_be_billed = error.may_be_billed and sent
     if error.may_be_billed:
         error.advice = _advice_for_lost_purchase(call)
     return error
@@ -99,14 +110,15 @@ def _api_error(
     secrets: Collection[str],
 ) -> errors.DiffioApiError:
     message, code, fields = _read_error(body)
-    message = _presentable(message or _what_came(status, headers), secrets)
+    message = presentable(message or _what_came(status, headers), secrets)
     cls = _class_for(call, status, code)
-    details: dict[str, Any] = {"code": _presentable(code, secrets) if code else None}
+    details: dict[str, Any] = {"code": presentable(code, secrets) if code else None}
     if cls is errors.DiffioModelRetiredError:
         models = fields.get("supportedModels")
         supported = tuple(m for m in models if isinstance(m, str)) if isinstance(models, list) else ()
         details["supported_models"] = supported
-        details["advice"] = f"Use one of: {', '.join(supported)}." if supported else "Use another model."
+        named = presentable(", ".join(supported), secrets)
+        details["advice"] = f"Use one of: {named}." if named else "Use another model."
     error = cls(message, **details)
     error.retry_after = parse_retry_after(headers.get("retry-after"), time.time())
     _place(error, call, status)
@@ -158,13 +170,6 @@ def _json(body: bytes) -> Any:
 def _what_came(status: int, headers: Mapping[str, str]) -> str:
     content_type = headers.get("content-type", "").partition(";")[0].strip()
     return f"HTTP {status} with a body of type {content_type or 'unknown'}."
-
-
-def _presentable(text: str, secrets: Collection[str]) -> str:
-    for secret in secrets:
-        text = text.replace(secret, "***")
-    line = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * _MESSAGE_LENGTH]).split())
-    return line if len(line) <= _MESSAGE_LENGTH else f"{line[:_MESSAGE_LENGTH]}..."
 
 
 def _answer_error(call: Call[Any] | EdgeCall[Any], what: str, status: int) -> errors.DiffioAnswerError:
