@@ -380,7 +380,8 @@ class GenerationProgress:
 
     def failure(self) -> str:
         """Return what Diffio says about a failure, as one line; empty when it says nothing."""
-        return presentable(": ".join(part for part in (self.error, self.error_details) if part))
+        said = [presentable(part).rstrip(".") for part in (self.error, self.error_details) if part]
+        return ": ".join(said)
 
 
 @dataclass(frozen=True)

@@ -115,10 +115,12 @@ class GenerationWait:
         elapsed = max(0.0, now - self.started_at)
         interval = min(max(self.poll_interval, _PATIENCE * elapsed), self.max_poll_interval)
         interval *= random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - jitter, not a secret
+        # Many waiters are told the same Retry-After, so it needs the jitter too.
+        floor *= random.uniform(1, 1 + _JITTER)  # noqa: S311 - jitter, not a secret
         return LookAgain(min(now + max(interval, floor), self.deadline))
 
     def _failure(self, progress: GenerationProgress) -> DiffioGenerationFailedError:
-        said = ": ".join(part for part in (progress.error, progress.error_details) if part)
+        said = progress.failure()
         return DiffioGenerationFailedError(
             f"Diffio reports the generation as {progress.status}{f': {said}' if said else ''}.",
             error=progress.error,

@@ -9,6 +9,7 @@ not: asking again sooner than a server allows only earns the same answer.
 
 from __future__ import annotations
 
+import datetime as dt
 import email.utils
 import logging
 import random
@@ -19,7 +20,7 @@ from typing import Any
 
 import tenacity
 
-from airflow_provider_diffio.api.errors import DiffioError
+from airflow_provider_diffio.api.errors import DiffioError, DiffioNotReadyError
 
 log = logging.getLogger(__name__)
 
@@ -44,14 +45,18 @@ class RetryPolicy:
     def should_try_again(self, error: BaseException) -> bool:
         if not isinstance(error, DiffioError) or not error.transient:
             return False
+        if isinstance(error, DiffioNotReadyError):
+            # That is an answer and no failure; how long to wait for another one is the caller's decision.
+            return False
         return error.retry_after is None or error.retry_after <= self.max_retry_after
 
     def seconds_before(self, attempt: int, error: BaseException | None) -> float:
-        """Return the wait before try ``attempt`` + 1: half to all of the step, never below Retry-After."""
+        """Return the wait before try ``attempt`` + 1: half to all of the step, or a bit over Retry-After."""
         step = min(self.cap, self.base * 2.0 ** (attempt - 1))
         chosen = random.uniform(step / 2, step)  # noqa: S311 - jitter, not a secret
         asked = getattr(error, "retry_after", None) or 0.0
-        return max(chosen, asked)
+        # Many are told the same Retry-After, so it needs the jitter too.
+        return max(chosen, asked + chosen - step / 2) if asked else chosen
 
     def retrying(self, repeatable: bool, sleep: Callable[[float], None] = time.sleep) -> tenacity.Retrying:
         return tenacity.Retrying(sleep=sleep, **self._controls(repeatable))
@@ -96,6 +101,8 @@ def parse_retry_after(value: str | None, now: float) -> float | None:
         return float(text) if len(text) <= 10 else None
     try:
         moment = email.utils.parsedate_to_datetime(text)
+        # A date without a zone would be taken for local time; dates in HTTP are in UTC.
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
         return max(0.0, moment.timestamp() - now)
     except (TypeError, ValueError, OverflowError):
         return None

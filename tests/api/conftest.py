@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -11,10 +12,12 @@ from typing import Any, Literal, TypeVar
 
 import pytest
 
+from airflow_provider_diffio.api import endpoints
 from airflow_provider_diffio.api.async_client import DiffioAsyncClient
 from airflow_provider_diffio.api.client import DiffioClient
 from airflow_provider_diffio.api.endpoints import Call
 from airflow_provider_diffio.api.settings import ClientSettings
+from airflow_provider_diffio.api.uploads import source_of, upload
 from airflow_provider_diffio.sandbox import Sandbox
 from tests.api.scripted import Scripted, scripted
 
@@ -138,6 +141,16 @@ def bench_for() -> Iterator[Callable[..., Bench]]:
     yield make
     for client in clients:
         client.close()
+
+
+def project_in(sandbox: Sandbox, recording: bytes = b"RIFF") -> str:
+    """Make a project that holds a recording."""
+    call = endpoints.create_project("a.wav", content_type="audio/wav", content_length=len(recording))
+    with DiffioClient(settings_for(sandbox)) as client:
+        project = client.call(call)
+        upload(client, project, source_of(io.BytesIO(recording), "a.wav"), "audio/wav")
+        client.call(endpoints.complete_project_upload(project.api_project_id))
+    return project.api_project_id
 
 
 def everything_said(error: BaseException) -> str:

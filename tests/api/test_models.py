@@ -219,7 +219,7 @@ def test_a_servers_text_can_not_forge_log_lines() -> None:
 
 def test_what_diffio_says_about_a_failure_is_one_line() -> None:
     assert progress(error="Decoder failed.", errorDetails="line 1\nline 2").failure() == (
-        "Decoder failed.: line 1 line 2"
+        "Decoder failed: line 1 line 2"
     )
     assert progress().failure() == ""
 
