@@ -64,7 +64,9 @@ class Recording:
 def decode(source: Path, target: Path) -> Recording:
     """Decode ``source`` into the working file ``target``."""
     with contextlib.suppress(soundfile.LibsndfileError):
-        return _decode_sound(source, target)
+        recording = _decode_sound(source, target)
+        if recording is not None:
+            return recording
     try:
         return _decode_anything(source, target)
     except av.FFmpegError as error:
@@ -124,11 +126,12 @@ def replace_sound(video: Path, sound: Path, target: Path) -> None:
         out.mux(spoken.encode(None))
 
 
-def _decode_sound(source: Path, target: Path) -> Recording:
+def _decode_sound(source: Path, target: Path) -> Recording | None:
+    """By libsndfile, unless the sound needs another rate or fewer channels."""
     with soundfile.SoundFile(source) as file:
         rate, channels = file.samplerate, file.channels
         if rate not in _RATES or channels > 2:
-            return _decode_anything(source, target)
+            return None
         frames = 0
         with _working_file(target, rate, channels) as out:
             for block in file.blocks(_BLOCK_FRAMES, dtype="float32", always_2d=True):

@@ -33,6 +33,20 @@ class Fault:
     ``nth`` and ``times`` count matching requests, or generations made, from the moment the fault was
     added: it strikes at the nth and at the following ones until it has struck ``times`` times.
     ``nth="every"`` starts at once and has no end unless ``times`` says so.
+
+    ======================  ====================================================================
+    status                  answer with ``status``, ``body``, ``headers``; nothing is done
+    body                    do the work, then answer with ``body`` and ``content_type`` instead
+    truncate                do the work, announce the answer's length, send ``bytes``, hang up
+    delay                   wait ``seconds`` first; goes together with any other
+    reset-before            read ``bytes`` of the request and reset; nothing is done
+    reset-after             do the work, then reset the connection
+    fail-generation         the generation fails with ``error`` and ``error_details``
+    processing-seconds      the generation takes ``seconds``
+    transcript-pending      the transcript comes ``seconds`` after completion
+    transcript-unavailable  there will be no transcript
+    artifact-not-ready      ``seconds`` long after completion downloads answer ``status``
+    ======================  ====================================================================
     """
 
     kind: str

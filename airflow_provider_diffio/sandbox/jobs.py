@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from .process import child_environment
 from .settings import Settings
 from .state import Asset, Generation
 
@@ -92,7 +93,6 @@ class Jobs:
                 else:
                     with contextlib.suppress(ProcessLookupError):
                         process.kill()
-                    self._all.discard(process)
             if not line:
                 raise RestorationError("Restoration failed.", "The worker ended before it answered.")
             answer: dict[str, Any] = json.loads(line)
@@ -105,7 +105,7 @@ class Jobs:
             _WORKER,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+            env=child_environment(),
         )
         self._all.add(process)
         return process

@@ -32,11 +32,15 @@ def observer(origin: str, journal: Journal, faults: FaultBook) -> Middleware:
             return await handler(request)
         entry = journal.open(request, origin)
         striking = faults.for_request(origin, request.method, request.path) if faults else []
-        if not striking:
+        try:
+            if striking:
+                return await _with_faults(request, handler, entry, striking)
             response = await _plainly(handler, request)
-            entry.status = response.status
-            return response
-        return await _with_faults(request, handler, entry, striking)
+        except (ConnectionError, web.RequestPayloadError):
+            # Whoever asked is gone, and nobody reads this: a client that was killed is not an error here.
+            return web.Response()
+        entry.status = response.status
+        return response
 
     return observe
 
@@ -69,6 +73,7 @@ async def _with_faults(
         entry.status = fault.status
         return _made_up(fault, fault.status or 500)
     if fault.kind == "reset-before":
+        await _read_some(request, fault.bytes)
         return _reset(request)
     response = await _plainly(handler, request)
     if fault.kind == "reset-after":
@@ -84,6 +89,12 @@ def _made_up(fault: Fault, status: int) -> web.Response:
     body = fault.body if isinstance(fault.body, str) else json.dumps({} if fault.body is None else fault.body)
     headers = {"Content-Type": fault.content_type, **fault.headers}
     return web.Response(status=status, body=body.encode(), headers=headers)
+
+
+async def _read_some(request: web.Request, count: int) -> None:
+    """Take in the beginning of a body, so that the reset comes in the middle of it."""
+    while count > 0 and (chunk := await request.content.read(min(_CHUNK, count))):
+        count -= len(chunk)
 
 
 def _reset(request: web.Request) -> web.Response:

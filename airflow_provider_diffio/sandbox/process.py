@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -42,6 +43,11 @@ class SandboxProcess(RemoteSandbox):
         self.stop()
 
 
+def child_environment() -> dict[str, str]:
+    """An environment in which a child finds the modules this process finds, wherever it was started."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+
+
 def start_sandbox_process(*arguments: str, **options: Any) -> SandboxProcess:
     """Start a sandbox process and wait until it listens.
 
@@ -51,10 +57,12 @@ def start_sandbox_process(*arguments: str, **options: Any) -> SandboxProcess:
     command = [sys.executable, "-m", __package__ or "airflow_provider_diffio.sandbox", *arguments]
     for name, value in {"port": 0, **options}.items():
         command += [f"--{name.replace('_', '-')}", str(value)]
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(prefix="diffio-sandbox-ready-") as folder:
         ready_file = Path(folder, "ready.json")
         process = subprocess.Popen(  # noqa: S603 - our own module and the caller's options
-            [*command, "--ready-file", str(ready_file)], stdout=subprocess.DEVNULL
+            [*command, "--ready-file", str(ready_file)],
+            stdout=subprocess.DEVNULL,
+            env=child_environment(),
         )
         deadline = time.monotonic() + _START_SECONDS
         while not ready_file.exists():

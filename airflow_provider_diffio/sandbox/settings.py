@@ -60,6 +60,8 @@ class Settings:
             raise ValueError("the API and the media server need different ports")
         if self.part_size < 1 or self.max_bytes < 1 or self.workers < 1:
             raise ValueError("part_size, max_bytes and workers must be at least 1")
+        if self.processing_seconds < 0 or self.webhook_time_scale < 0:
+            raise ValueError("processing_seconds and webhook_time_scale can not be negative")
         if not self.api_key or not self.webhook_secret.startswith("whsec_"):
             raise ValueError("api_key must not be empty and webhook_secret must begin with whsec_")
 

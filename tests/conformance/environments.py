@@ -16,11 +16,11 @@ def sdk_python(version: str) -> Path:
     """The interpreter of the environment of that version; made when it is not there yet."""
     folder = REPOSITORY / f".venv-sdk-{version}"
     python, finished = folder / "bin" / "python", folder / ".finished"
-    with (REPOSITORY / f".venv-sdk-{version}.lock").open("w") as lock:
+    folder.mkdir(exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
         # Two test runs must not build the same environment at once.
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not finished.exists():
-            shutil.rmtree(folder, ignore_errors=True)
             _make(folder, python, f"diffio=={version}")
             finished.touch()
     return python
@@ -32,7 +32,7 @@ def _make(folder: Path, python: Path, requirement: str) -> None:
         _run(sys.executable, "-m", "venv", str(folder))
         _run(str(python), "-m", "pip", "install", "--quiet", requirement)
     else:
-        _run(*uv, "venv", "--quiet", "--python", sys.executable, str(folder))
+        _run(*uv, "venv", "--quiet", "--allow-existing", "--python", sys.executable, str(folder))
         _run(*uv, "pip", "install", "--quiet", "--python", str(python), requirement)
 
 

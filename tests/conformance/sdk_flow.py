@@ -23,7 +23,7 @@ EVENTS = ["generation.queued", "generation.processing", "generation.failed", "ge
 class Receiver(BaseHTTPRequestHandler):
     """Keeps what the webhooks bring."""
 
-    received: list[tuple[dict[str, str], bytes]] = []  # noqa: RUF012 - one list for the whole run
+    received: list[tuple[dict[str, str], bytes]] = []
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))

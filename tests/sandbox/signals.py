@@ -42,13 +42,13 @@ def noise(count: int, kind: str, rate: int, seed: int = 1) -> Samples:
         return white
     spectrum = np.fft.rfft(white)
     pink: Samples = np.fft.irfft(spectrum / np.sqrt(np.maximum(1, np.arange(len(spectrum)))), count)
-    pink /= pink.std()
+    pink = np.divide(pink, pink.std())
     if kind == "pink":
         return pink
     time = np.arange(count) / rate
-    for overtone in range(1, 8):
-        pink += np.sin(100 * np.pi * overtone * time) / overtone
-    return pink
+    overtones = np.arange(1, 8)[:, None]
+    hum: Samples = np.sum(np.sin(100 * np.pi * overtones * time) / overtones, axis=0)
+    return np.add(pink, hum)
 
 
 def mixed(clean: Samples, speaking: Mask, disturbance: Samples, decibels: float) -> Samples:

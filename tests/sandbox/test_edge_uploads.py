@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from typing import Any
 
@@ -179,6 +180,30 @@ def test_other_routes_are_not_found(wire: Wire, session: JSONObject) -> None:
     assert wire.edge(session, "resume") == refused(404, "not_found", "Unknown upload route")
     answer = wire.http.get(f"{wire.sandbox.media_url}/nowhere")
     assert answer.json() == {"error": {"code": "not_found", "message": "Unknown route"}}
+
+
+def test_a_part_of_a_client_that_died_does_not_count(
+    wire: Wire, session: JSONObject, upload_id: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    host, port = session["edgeBaseUrl"].removeprefix("http://").split(":")
+    head = (
+        f"PUT /v1/uploads/parts/1?uploadId={upload_id} HTTP/1.1\r\nHost: {host}\r\n"
+        f"Authorization: Bearer {session['uploadToken']}\r\nContent-Length: 1000\r\n\r\n"
+    )
+    with socket.create_connection((host, int(port))) as client:
+        client.sendall(head.encode() + b"half")
+        time.sleep(0.2)
+    time.sleep(0.2)
+    claimed = {"partNumber": 1, "etag": "d41d8cd98f00b204e9800998ecf8427e"}
+    assert complete(wire, session, upload_id, claimed) == refused(400, "upload_failed", "Part 1 is missing")
+    assert not [record for record in caplog.records if record.name.startswith("aiohttp")]
+
+
+def test_any_file_name_will_do(wire: Wire) -> None:
+    name = "Épisode #1 – 100% größer?.wav"
+    link = wire.download(wire.restored(fileName=name)).body
+    assert link["fileName"] == "Épisode #1 – 100% größer?_restored.mp3"
+    assert wire.http.get(link["downloadUrl"]).content == b"sound"
 
 
 def test_a_file_name_can_not_leave_its_folder(wire: Wire) -> None:

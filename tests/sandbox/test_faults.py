@@ -91,6 +91,17 @@ def test_a_connection_can_break_before_the_work(wire: Wire) -> None:
     assert wire.sandbox.ledger()["generations"] == []
 
 
+def test_a_connection_can_break_in_the_middle_of_a_part(wire: Wire) -> None:
+    session = wire.project()["upload"]
+    upload_id = wire.edge(session, "start").body["uploadId"]
+    wire.sandbox.add_fault("reset-before", path="/v1/uploads/parts/*", bytes=100)
+    with pytest.raises(requests.ConnectionError):
+        wire.part(session, upload_id, 1, bytes(1024))
+    part = wire.part(session, upload_id, 1, bytes(1024)).body
+    finished = wire.edge(session, "complete", {"uploadId": upload_id, "parts": [part]})
+    assert finished.body["sizeBytes"] == 1024
+
+
 def test_a_connection_can_break_after_the_work(wire: Wire) -> None:
     project_id = wire.uploaded()
     wire.sandbox.add_fault("reset-after", path="/v1/*-generation")

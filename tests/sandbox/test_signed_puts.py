@@ -80,6 +80,11 @@ def test_a_leaked_credential_is_refused_and_seen(old_wire: Wire) -> None:
     assert (last["origin"], last["authorization"], last["apiKeySeen"]) == ("media", "api-key", True)
 
 
+def test_any_file_name_will_do(old_wire: Wire) -> None:
+    made = project(old_wire, fileName="Épisode #1 – 100% größer?.wav")
+    assert put(old_wire, made["uploadUrl"]).status_code == 200
+
+
 def test_the_content_type_is_part_of_the_signature(old_wire: Wire) -> None:
     made = project(old_wire)
     assert put(old_wire, made["uploadUrl"], **{"Content-Type": "audio/mpeg"}).status_code == 403
