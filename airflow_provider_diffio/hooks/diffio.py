@@ -138,7 +138,7 @@ class DiffioHook(BaseHook):
         """
         Create a project, upload a recording into it, and confirm the upload.
 
-        Calls ``create_project``, then the upload protocol that its answer asks for, then
+        Calls ``create_project``, then the upload protocol that its answer asks for, and after an edge upload
         ``complete_project_upload``. Creating a project is not idempotent: when this fails half-way, an
         unfinished project stays behind at Diffio, which costs nothing and can not be deleted. An error
         carries its ``project_id``.
@@ -177,10 +177,7 @@ class DiffioHook(BaseHook):
         )
         try:
             uploads.upload(client, created, recording, media_type, options=request_options)
-            confirmation = client.call(
-                endpoints.complete_project_upload(created.api_project_id), request_options
-            )
-            uploads.check_stored(recording, confirmation.size_bytes)
+            status = self._confirm_upload(created, recording, request_options)
         except DiffioError as error:
             error.project_id = created.api_project_id
             raise
@@ -189,8 +186,19 @@ class DiffioHook(BaseHook):
             file_name=recording.name,
             content_type=media_type,
             size_bytes=recording.size_bytes,
-            status=confirmation.status,
+            status=status,
         )
+
+    def _confirm_upload(self, created: models.CreatedProject, recording: Source, options: Options) -> str:
+        from airflow_provider_diffio.api import endpoints, models, uploads
+
+        if isinstance(created.upload, models.SignedPutUpload):
+            # This generation of the protocol has no such call: the store itself tells Diffio.
+            return "uploaded"
+        call = endpoints.complete_project_upload(created.api_project_id)
+        confirmation = self.get_conn().call(call, options)
+        uploads.check_stored(recording, confirmation.size_bytes)
+        return confirmation.status
 
     def complete_project_upload(
         self, project_id: str, *, request_options: Options = None

@@ -104,8 +104,11 @@ def test_it_comes_back_from_its_stored_arguments(generation: dict[str, Any], san
 def test_the_loop_goes_on_while_it_waits(generation: dict[str, Any], sandbox: Sandbox) -> None:
     sandbox.add_fault("delay", path="*get_generation_progress", seconds=0.5, nth="every")
 
+    async def first() -> Any:
+        return await anext(trigger(generation).run())
+
     async def longest_stop() -> float:
-        waiting = asyncio.create_task(anext(trigger(generation).run()))  # type: ignore[arg-type]
+        waiting = asyncio.ensure_future(first())
         longest, last = 0.0, time.perf_counter()
         while not waiting.done():
             await asyncio.sleep(0.005)
