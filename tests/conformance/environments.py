@@ -17,8 +17,8 @@ def sdk_python(version: str) -> Path:
     folder = REPOSITORY / f".venv-sdk-{version}"
     python, finished = folder / "bin" / "python", folder / ".finished"
     folder.mkdir(exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        # Two test runs must not build the same environment at once.
+    # Two test runs must not build the same environment at once. (``.lock`` is a file uv itself waits for.)
+    with (folder / ".building").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not finished.exists():
             _make(folder, python, f"diffio=={version}")

@@ -48,13 +48,14 @@ def noise(count: int, kind: str, rate: int, seed: int = 1) -> Samples:
     time = np.arange(count) / rate
     overtones = np.arange(1, 8)[:, None]
     hum: Samples = np.sum(np.sin(100 * np.pi * overtones * time) / overtones, axis=0)
-    return np.add(pink, hum)
+    return pink + hum
 
 
 def mixed(clean: Samples, speaking: Mask, disturbance: Samples, decibels: float) -> Samples:
     """Voice and noise, the voice so many decibels louder while it speaks."""
     loudness = np.mean(clean[speaking] ** 2) / np.mean(disturbance**2)
-    return clean + disturbance * np.sqrt(loudness / 10 ** (decibels / 10))
+    mix: Samples = clean + disturbance * np.sqrt(loudness / 10 ** (decibels / 10))
+    return mix
 
 
 def signal_to_noise(clean: Samples, heard: Samples) -> float:
