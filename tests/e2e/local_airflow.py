@@ -331,9 +331,11 @@ class LocalAirflow:
     def _until(self, done: Callable[[], bool], timeout: float, problem: Callable[[], str]) -> None:
         """Poll until done; fail when a component dies or the time is over."""
         deadline = time.monotonic() + timeout
-        while not done():
+        while True:
             for component in self._components.values():
                 component.check()
+            if done():
+                return
             if time.monotonic() > deadline:
                 raise WaitTimeoutError(f"after {timeout:.0f} s: {problem()}\n{self._tails()}")
             time.sleep(POLL_SECONDS)

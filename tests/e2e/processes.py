@@ -127,7 +127,7 @@ def _is_alive(process: psutil.Process) -> bool:
         return False
 
 
-def end_all(trees: Sequence[ProcessTree], patience: float = 8.0) -> None:
+def end_all(trees: Sequence[ProcessTree], patience: float = 5.0) -> None:
     """Ask all trees to end, at the same time, and end by force what is left after the patience."""
     for tree in trees:
         tree.kill(signal.SIGTERM)

@@ -119,8 +119,8 @@ def test_a_dag_that_can_not_be_imported_is_reported(airflow: LocalAirflow) -> No
 
 
 def test_a_component_that_dies_is_reported_with_its_output(tmp_path: Path) -> None:
-    unusable = {"AIRFLOW__CORE__EXECUTOR": "NoSuchExecutor"}
+    unusable = {"AIRFLOW__LOGGING__LOGGING_CONFIG_CLASS": "no_such_module.LOGGING"}
     airflow = LocalAirflow(tmp_path / "home", tmp_path, env=unusable)
-    with pytest.raises(RuntimeError, match="NoSuchExecutor"):
+    with pytest.raises(RuntimeError, match="no_such_module"):
         airflow.start()
     assert airflow.processes() == []

@@ -1,0 +1,83 @@
+"""The scripts around the code: pinned versions are complete and portable, and no process outlives a check."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).parents[1]
+CONSTRAINTS = sorted((ROOT / ".ci").glob("constraints-*.txt"))
+PIN = re.compile(r"(?P<name>[a-z0-9-]+)==[0-9][\w.!+-]*( ; [^/@:]+)?")
+
+FAMILY = """
+import os, subprocess, sys, time
+sleep = [sys.executable, "-c", "import time; time.sleep(300)"]
+children = [subprocess.Popen(sleep), subprocess.Popen(sleep, start_new_session=True, env={})]
+print(*(child.pid for child in children), flush=True)
+time.sleep(float(sys.argv[1]))
+sys.exit(3)
+"""
+
+
+def test_there_are_pinned_versions_for_each_airflow() -> None:
+    assert {path.name for path in CONSTRAINTS} == {"constraints-2.11.2.txt", "constraints-3.3.2.txt"}
+
+
+@pytest.mark.parametrize("path", CONSTRAINTS, ids=lambda path: path.name)
+def test_pinned_versions_name_no_index_and_no_machine(path: Path) -> None:
+    lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]
+    assert [line for line in lines if not PIN.fullmatch(line)] == []
+
+
+@pytest.mark.parametrize("path", CONSTRAINTS, ids=lambda path: path.name)
+def test_pinned_versions_cover_what_the_project_asks_for(path: Path) -> None:
+    pinned = {match["name"] for line in path.read_text().splitlines() if (match := PIN.fullmatch(line))}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = list(project["dependencies"])
+    for extra in ("dev", "sandbox", "amazon", "webhooks"):
+        wanted += project["optional-dependencies"][extra]
+    names = {re.split(r"[\[<>=~!; ]", requirement)[0] for requirement in wanted} - {project["name"]}
+    assert names - pinned == set(), "run make constraints"
+
+
+def leash(seconds: float, busy: float) -> tuple[subprocess.Popen[str], list[int]]:
+    """A command on the leash that starts two processes, one of them in a session of its own; their ids."""
+    script = [sys.executable, str(ROOT / ".ci" / "leash.py"), str(seconds)]
+    command = [*script, sys.executable, "-c", FAMILY, str(busy)]
+    started = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert started.stdout is not None
+    return started, [int(pid) for pid in started.stdout.readline().split()]
+
+
+def alive(pids: list[int]) -> list[int]:
+    return [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="adopting orphans is a service of Linux")
+class TestLeash:
+    def test_what_a_command_leaves_behind_is_ended(self) -> None:
+        started, children = leash(seconds=60, busy=0.2)
+        assert started.wait(30) == 3
+        assert alive(children) == []
+
+    def test_a_command_that_takes_too_long_is_ended(self) -> None:
+        started, children = leash(seconds=1.5, busy=300)
+        assert started.wait(30) == 124
+        assert alive(children) == []
+
+    def test_an_interruption_ends_everything(self) -> None:
+        started, children = leash(seconds=60, busy=300)
+        assert len(alive(children)) == 2
+        time.sleep(0.2)
+        os.kill(started.pid, signal.SIGTERM)
+        assert started.wait(30) == 128 + signal.SIGTERM
+        assert alive(children) == []
