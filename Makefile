@@ -49,8 +49,8 @@ demo: $(READY) ## Restore a noisy recording with a real Airflow and the local sa
 	@$(VENV)/bin/python -m tests.demo $(ARGS)
 
 .PHONY: bench
-bench: $(READY) ## Measure memory, speed and triggerer load
-	@$(VENV)/bin/python benchmarks/run.py $(ARGS)
+bench: $(READY) ## Measure the memory that large transfers take
+	@$(VENV)/bin/python benchmarks/transfer_memory.py $(ARGS)
 
 .PHONY: constraints
 constraints: ## Resolve the pinned versions anew (needs network)

@@ -11,15 +11,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_diffio.api import endpoints
 from airflow_provider_diffio.api.errors import DiffioGenerationFailedError
 from airflow_provider_diffio.api.models import Generation
+from airflow_provider_diffio.memory import TaskMemory, fingerprint
 
 if TYPE_CHECKING:
     from airflow_provider_diffio.hooks.diffio import DiffioHook
+
+
+_STEP = "generation"
 
 
 @dataclass(frozen=True)
@@ -90,23 +94,38 @@ class Order:
         return f"airflow-{digest}"
 
 
-def buy(hook: DiffioHook, order: Order, task: TaskIdentity) -> Generation:
+def buy(hook: DiffioHook, order: Order, task: TaskIdentity, memory: TaskMemory) -> Generation:
     """
     Buy a generation, or return the one that an earlier try bought.
+
+    The intent is recorded before the request is sent, the ids as soon as they are known.
 
     :param hook: sends the request, under the same key however often it is sent.
     :param order: what to buy.
     :param task: for whom.
+    :param memory: what earlier tries recorded.
     :raises DiffioInputError: before anything is sent.
     :raises DiffioError: when it did not work.
     """
     order.check()
-    if order.idempotency_key is not None:
-        return _request(hook, order, order.idempotency_key)
+    mark = fingerprint(**asdict(order))
+    record = memory.recall(_STEP, mark)
+    first = int(record.get("counter") or 0)
+    if record.get("generation"):
+        generation = Generation(**record["generation"])
+        if order.idempotency_key is not None or not _has_failed(hook, generation):
+            hook.log.info("Generation %s was bought by an earlier try.", generation.generation_id)
+            return generation
+        first += 1
     # Each earlier try can have left one failed generation at the most.
-    for counter in range(task.try_number):
-        generation = _request(hook, order, order.key_for(task, counter))
-        if not generation.idempotent_replay or not _has_failed(hook, generation):
+    for counter in range(first, max(first + 1, task.try_number)):
+        key = order.idempotency_key or order.key_for(task, counter)
+        memory.intend(_STEP, mark, counter=counter)
+        generation = _request(hook, order, key)
+        memory.remember(_STEP, mark, counter=counter, generation=generation.to_value())
+        if order.idempotency_key is not None or not generation.idempotent_replay:
+            return generation
+        if not _has_failed(hook, generation):
             return generation
         hook.log.info(
             "Generation %s of an earlier try failed at Diffio; its key is used up.", generation.generation_id

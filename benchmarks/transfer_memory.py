@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 MIB = 1024 * 1024
@@ -67,7 +68,7 @@ def measure(protocol: str, recording: Path, folder: Path) -> list[dict[str, obje
     return [{**result, "protocol": protocol} for result in (upload, download)]
 
 
-def run(kind: str, arguments: dict[str, object], connection: dict[str, object]) -> dict[str, object]:
+def run(kind: str, arguments: Mapping[str, object], connection: Mapping[str, object]) -> dict[str, object]:
     command = [sys.executable, "-W", "ignore", __file__, "--transfer", kind, json.dumps(arguments)]
     environment = {**os.environ, "AIRFLOW_CONN_DIFFIO_DEFAULT": json.dumps(connection)}
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
@@ -75,7 +76,7 @@ def run(kind: str, arguments: dict[str, object], connection: dict[str, object]) 
     return {**result, "kind": kind}
 
 
-def transfer(kind: str, arguments: dict[str, str]) -> dict[str, object]:
+def transfer(kind: str, arguments: Mapping[str, str]) -> dict[str, object]:
     """Do one transfer in this process, with everything imported and the connection made before."""
     from airflow_provider_diffio import storage
     from airflow_provider_diffio.api import downloads, uploads

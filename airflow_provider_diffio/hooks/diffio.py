@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any, Literal
 
@@ -133,6 +134,7 @@ class DiffioHook(BaseHook):
         file_format: str | None = None,
         params: Mapping[str, Any] | None = None,
         source_conn_id: str | None = None,
+        on_created: Callable[[models.CreatedProject, models.Project], None] | None = None,
         request_options: Options = None,
     ) -> models.Project:
         """
@@ -150,6 +152,8 @@ class DiffioHook(BaseHook):
         :param file_format: short label of the format, such as ``wav``; left out when not given.
         :param params: stored with the project; left out when not given.
         :param source_conn_id: connection that relative paths and stores are reached through.
+        :param on_created: told the new project before anything is uploaded into it: Diffio's answer, which
+            holds secrets, and the project as it will be.
         :param request_options: for each of the calls.
         :return: the project, with ``size_bytes`` and ``status``.
         :raises DiffioInputError: before anything is sent, when the source is missing, empty or too large.
@@ -175,19 +179,22 @@ class DiffioHook(BaseHook):
             recording.name,
             recording.size_bytes,
         )
+        project = models.Project(
+            api_project_id=created.api_project_id,
+            file_name=recording.name,
+            content_type=media_type,
+            size_bytes=recording.size_bytes,
+            status="uploading",
+        )
+        if on_created is not None:
+            on_created(created, project)
         try:
             uploads.upload(client, created, recording, media_type, options=request_options)
             status = self._confirm_upload(created, recording, request_options)
         except DiffioError as error:
             error.project_id = created.api_project_id
             raise
-        return models.Project(
-            api_project_id=created.api_project_id,
-            file_name=recording.name,
-            content_type=media_type,
-            size_bytes=recording.size_bytes,
-            status=status,
-        )
+        return replace(project, status=status)
 
     def _confirm_upload(self, created: models.CreatedProject, recording: Source, options: Options) -> str:
         from airflow_provider_diffio.api import endpoints, models, uploads
@@ -439,7 +446,7 @@ class DiffioHook(BaseHook):
             raise DiffioInputError(f"overwrite must be 'replace' or 'error', not {overwrite!r:.40}.")
         if download_type is not None:
             endpoints.check_download_type(download_type)
-        target = self._location(path, output_conn_id)
+        target = self.locate(path, output_conn_id)
         if overwrite == "error" and target.exists():
             raise DiffioInputError(f"{target.uri} exists already, and overwrite is 'error'.")
         return target
@@ -630,7 +637,14 @@ class DiffioHook(BaseHook):
 
     # --- sources and destinations --------------------------------------------------------------------
 
-    def _location(self, path: str | os.PathLike[str] | Location, conn_id: str | None) -> Location:
+    def locate(self, path: str | os.PathLike[str] | Location, conn_id: str | None = None) -> Location:
+        """
+        Return where a path leads, without asking Diffio.
+
+        :param path: absolute, a URI, or relative to the root that a connection configures.
+        :param conn_id: connection that relative paths and stores are reached through.
+        :raises DiffioInputError: when it leads nowhere or out of its root.
+        """
         from airflow_provider_diffio import storage
 
         if isinstance(path, storage.Location):
@@ -653,7 +667,7 @@ class DiffioHook(BaseHook):
         from airflow_provider_diffio.hooks.sources import LocationSource
 
         if isinstance(source, (str, os.PathLike, storage.Location)):
-            return uploads.source_of(LocationSource(self._location(source, conn_id)), file_name)
+            return uploads.source_of(LocationSource(self.locate(source, conn_id)), file_name)
         return uploads.source_of(source, file_name)
 
 

@@ -12,6 +12,7 @@ from airflow_provider_diffio.api.polling import (
     DEFAULT_POLL_INTERVAL,
     DEFAULT_TIMEOUT,
 )
+from airflow_provider_diffio.memory import TaskMemory
 from airflow_provider_diffio.operators.base import DiffioOperator
 from airflow_provider_diffio.outcomes import airflow_outcomes
 from airflow_provider_diffio.purchase import Order, TaskIdentity, buy
@@ -95,7 +96,7 @@ class DiffioCreateGenerationOperator(DiffioOperator):
                 params=self.generation_params,
                 idempotency_key=self.idempotency_key,
             )
-            generation = buy(self.hook, order, TaskIdentity.of(context)).to_value()
+            generation = buy(self.hook, order, TaskIdentity.of(context), TaskMemory.of(context)).to_value()
             if not self.wait_for_completion:
                 return generation
             wait = Wait.beginning_now(

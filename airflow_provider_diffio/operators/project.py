@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from airflow_provider_diffio.memory import TaskMemory
 from airflow_provider_diffio.operators.base import DiffioOperator
 from airflow_provider_diffio.outcomes import airflow_outcomes
+from airflow_provider_diffio.uploading import Recording, upload_once
 
 
 class DiffioCreateProjectOperator(DiffioOperator):
@@ -64,12 +66,13 @@ class DiffioCreateProjectOperator(DiffioOperator):
 
     def execute(self, context: Any) -> dict[str, Any]:
         with airflow_outcomes():
-            project = self.hook.create_project(
-                self.source,
+            recording = Recording(
+                source=self.source,
                 file_name=self.file_name,
                 content_type=self.content_type,
                 file_format=self.file_format,
                 params=self.project_params,
                 source_conn_id=self.source_conn_id,
             )
+            project = upload_once(self.hook, recording, TaskMemory.of(context))
         return project.to_value()

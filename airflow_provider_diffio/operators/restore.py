@@ -12,9 +12,11 @@ from airflow_provider_diffio.api.polling import (
     DEFAULT_POLL_INTERVAL,
     DEFAULT_TIMEOUT,
 )
+from airflow_provider_diffio.memory import TaskMemory
 from airflow_provider_diffio.operators.base import DiffioOperator
 from airflow_provider_diffio.outcomes import airflow_outcomes
 from airflow_provider_diffio.purchase import Order, TaskIdentity, buy
+from airflow_provider_diffio.uploading import Recording, upload_once
 from airflow_provider_diffio.waiting import Wait, resume, wait_or_defer
 
 if TYPE_CHECKING:
@@ -28,9 +30,10 @@ class DiffioRestoreOperator(DiffioOperator):
     Calls ``create_project`` with its upload, ``{model}-generation``, ``get_generation_progress`` and
     ``get_generation_download``. Made to be mapped: ``.partial(...).expand(source=files)``.
 
-    A retry of the task uploads again, into a new project, and buys again, since Diffio scopes idempotency
-    keys to a project. The four single operators pay once whatever dies in between: use them where a retry is
-    likely or a recording is long.
+    On Airflow 3.3 and later a retry goes on where the last try stopped: it finds the project and the
+    generation in the task's state store. On older versions it uploads again, into a new project, and buys
+    again, since Diffio scopes idempotency keys to a project; there, the four single operators pay once
+    whatever dies in between.
 
     Returns the *asset* value of the written file: ``path``, ``size_bytes``, ``sha256``, ``mime_type``,
     ``file_name``, ``download_type``, ``generation_id``, ``api_project_id``.
@@ -125,15 +128,18 @@ class DiffioRestoreOperator(DiffioOperator):
         with airflow_outcomes():
             self._order(project_id="").check()
             self.hook.check_download(self.path, self.download_type, self.output_conn_id, self.overwrite)
-            project = self.hook.create_project(
-                self.source,
+            memory = TaskMemory.of(context)
+            recording = Recording(
+                source=self.source,
                 file_name=self.file_name,
                 content_type=self.content_type,
                 file_format=self.file_format,
                 params=self.project_params,
                 source_conn_id=self.source_conn_id,
             )
-            generation = buy(self.hook, self._order(project.api_project_id), TaskIdentity.of(context))
+            project = upload_once(self.hook, recording, memory)
+            order = self._order(project.api_project_id)
+            generation = buy(self.hook, order, TaskIdentity.of(context), memory)
             wait = Wait.beginning_now(
                 generation_id=generation.generation_id,
                 project_id=generation.api_project_id,

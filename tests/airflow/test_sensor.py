@@ -104,7 +104,7 @@ def test_a_failed_generation_fails_the_task_for_good_and_in_diffios_words(
     outcome = bench.run(sensor(dag, generation, deferrable=deferrable))
     assert outcome.state == "failed"
     assert type(outcome.error).__name__ == "AirflowFailException"
-    assert "Cannot decode.: header missing" in str(outcome.error)
+    assert "Cannot decode: header missing" in str(outcome.error)
     assert generation["generation_id"] in str(outcome.error)
 
 

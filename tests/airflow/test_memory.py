@@ -1,0 +1,164 @@
+"""What a retry finds in the task's state store: a crash at any point costs no second purchase."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_diffio.api import uploads
+from airflow_provider_diffio.hooks import DiffioHook
+from airflow_provider_diffio.operators import DiffioCreateProjectOperator, DiffioRestoreOperator
+from airflow_provider_diffio.sandbox import Sandbox
+from tests.airflow.bench import AIRFLOW_3, Bench, fire
+
+pytestmark = pytest.mark.skipif(not AIRFLOW_3, reason="Airflow 2 has no task state store")
+
+
+class Crash(BaseException):
+    """The worker dies: nothing below the bench handles it."""
+
+
+@pytest.fixture
+def restore(dag: Any, recording: Path) -> DiffioRestoreOperator:
+    return DiffioRestoreOperator(
+        task_id="restore", source=str(recording), path="out.mp3", deferrable=False, poll_interval=0.1, dag=dag
+    )
+
+
+def crash_after(monkeypatch: pytest.MonkeyPatch, owner: Any, method: str) -> None:
+    """Let a method do its work, and die before anybody learns of it."""
+    original = getattr(owner, method)
+
+    def dying(*args: Any, **kwargs: Any) -> Any:
+        original(*args, **kwargs)
+        monkeypatch.setattr(owner, method, original)
+        raise Crash
+
+    monkeypatch.setattr(owner, method, dying)
+
+
+def crash_before(monkeypatch: pytest.MonkeyPatch, owner: Any, method: str) -> None:
+    original = getattr(owner, method)
+
+    def dying(*args: Any, **kwargs: Any) -> Any:
+        monkeypatch.setattr(owner, method, original)
+        raise Crash
+
+    monkeypatch.setattr(owner, method, dying)
+
+
+def run_until_crash(bench: Bench, operator: Any) -> None:
+    assert isinstance(bench.run(operator).error, Crash)
+
+
+def assert_paid_once(bench: Bench, operator: Any, sandbox: Sandbox, recording: Path, projects: int) -> None:
+    asset = bench.run(operator, try_number=2).value
+    assert Path(asset["path"]).read_bytes() == recording.read_bytes()
+    ledger = sandbox.ledger()
+    assert ledger["totals"]["generations"] == 1
+    assert ledger["totals"]["projects"] == projects
+    assert ledger["totals"]["openUploads"] == 0
+
+
+@pytest.mark.parametrize(
+    ("when", "method", "projects"),
+    [
+        ("after", "create_project", 1),
+        ("before", "_confirm_upload", 1),
+        ("after", "_confirm_upload", 1),
+        ("before", "create_generation", 1),
+        ("after", "create_generation", 1),
+        ("before", "get_generation_progress", 1),
+        ("before", "download", 1),
+        ("after", "download", 1),
+    ],
+)
+def test_a_crash_between_the_steps_is_paid_once(
+    bench: Bench,
+    restore: DiffioRestoreOperator,
+    sandbox: Sandbox,
+    recording: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    when: str,
+    method: str,
+    projects: int,
+) -> None:
+    (crash_after if when == "after" else crash_before)(monkeypatch, DiffioHook, method)
+    run_until_crash(bench, restore)
+    assert_paid_once(bench, restore, sandbox, recording, projects)
+
+
+def test_an_upload_that_broke_off_starts_again_in_a_new_project(
+    bench: Bench,
+    restore: DiffioRestoreOperator,
+    sandbox: Sandbox,
+    recording: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    crash_before(monkeypatch, uploads, "upload")
+    run_until_crash(bench, restore)
+    # The token of the first upload is a secret and kept nowhere, so the first project stays unfinished.
+    assert_paid_once(bench, restore, sandbox, recording, projects=2)
+    assert sandbox.ledger()["totals"]["projectsWithoutUpload"] == 1
+
+
+def test_a_clear_while_deferred_waits_for_the_same_generation(
+    bench: Bench, dag: Any, recording: Path, sandbox: Sandbox, short_deferrals: None, slow: None
+) -> None:
+    restore = DiffioRestoreOperator(
+        task_id="restore", source=str(recording), path="out.mp3", deferrable=True, poll_interval=0.1, dag=dag
+    )
+    first = bench.run(restore)
+    second = bench.run(restore, try_number=2)
+    assert second.trigger["generation_id"] == first.trigger["generation_id"]
+    assert bench.resume(restore, fire(second), second).state == "success"
+    assert sandbox.ledger()["totals"]["generations"] == 1
+
+
+def test_a_failed_generation_is_bought_again_for_the_same_project(
+    bench: Bench, restore: DiffioRestoreOperator, sandbox: Sandbox
+) -> None:
+    sandbox.add_fault("fail-generation", times=1)
+    assert type(bench.run(restore).error).__name__ == "DiffioGenerationFailedError"
+    assert bench.run(restore, try_number=2).state == "success"
+    assert (sandbox.ledger()["totals"]["generations"], sandbox.ledger()["totals"]["projects"]) == (2, 1)
+
+
+def test_an_edited_recording_never_gets_the_old_result(
+    bench: Bench, restore: DiffioRestoreOperator, sandbox: Sandbox, recording: Path
+) -> None:
+    bench.run(restore)
+    recording.write_bytes(b"RIFF" + b"another recording" * 1000)
+    asset = bench.run(restore, try_number=2).value
+    assert Path(asset["path"]).read_bytes() == recording.read_bytes()
+    assert sandbox.ledger()["totals"]["generations"] == 2
+
+
+def test_a_record_that_can_not_be_read_is_not_taken_for_none(
+    bench: Bench, restore: DiffioRestoreOperator, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.run(restore)
+    monkeypatch.setattr(bench, "_store", lambda *_: (_ for _ in ()).throw(RuntimeError("database is away")))
+    outcome = bench.run(restore, try_number=2)
+    assert type(outcome.error).__name__ == "DiffioMemoryError"
+    assert sandbox.ledger()["totals"]["generations"] == 1
+
+
+def test_records_hold_no_secret(bench: Bench, restore: DiffioRestoreOperator, sandbox: Sandbox) -> None:
+    bench.run(restore)
+    stored = str(bench.state_store)
+    assert set(bench.state_store) == {"diffio_project", "diffio_generation"}
+    assert sandbox.api_key not in stored
+    assert "http" not in stored
+    assert "v1." not in stored
+
+
+def test_a_retried_upload_returns_the_project_that_is_there(
+    bench: Bench, dag: Any, recording: Path, sandbox: Sandbox
+) -> None:
+    upload = DiffioCreateProjectOperator(task_id="upload", source=str(recording), dag=dag)
+    first = bench.run(upload).value
+    assert bench.run(upload, try_number=2).value == first
+    assert sandbox.ledger()["totals"]["projects"] == 1
