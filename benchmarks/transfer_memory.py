@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 MIB = 1024 * 1024
 LIMIT_MIB = 160
@@ -51,7 +52,7 @@ def make_recording(path: Path, mib: int) -> Path:
     return path
 
 
-def measure(protocol: str, recording: Path, folder: Path) -> list[dict[str, object]]:
+def measure(protocol: str, recording: Path, folder: Path) -> list[dict[str, Any]]:
     from airflow_provider_diffio.sandbox import start_sandbox_process
 
     model = "diffio-4.6-flash" if protocol == "edge" else "diffio-4.0-flash"
@@ -68,15 +69,15 @@ def measure(protocol: str, recording: Path, folder: Path) -> list[dict[str, obje
     return [{**result, "protocol": protocol} for result in (upload, download)]
 
 
-def run(kind: str, arguments: Mapping[str, object], connection: Mapping[str, object]) -> dict[str, object]:
+def run(kind: str, arguments: Mapping[str, object], connection: Mapping[str, object]) -> dict[str, Any]:
     command = [sys.executable, "-W", "ignore", __file__, "--transfer", kind, json.dumps(arguments)]
     environment = {**os.environ, "AIRFLOW_CONN_DIFFIO_DEFAULT": json.dumps(connection)}
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    result: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return {**result, "kind": kind}
 
 
-def transfer(kind: str, arguments: Mapping[str, str]) -> dict[str, object]:
+def transfer(kind: str, arguments: Mapping[str, str]) -> dict[str, Any]:
     """Do one transfer in this process, with everything imported and the connection made before."""
     from airflow_provider_diffio import storage
     from airflow_provider_diffio.api import downloads, uploads
@@ -91,7 +92,7 @@ def transfer(kind: str, arguments: Mapping[str, str]) -> dict[str, object]:
         else:
             hook.download(arguments["generation"], arguments["project"], arguments["path"])
             project = arguments["project"]
-    result: dict[str, object] = {"grown_mib": watch.grown_mib, "seconds": watch.seconds, "project": project}
+    result: dict[str, Any] = {"grown_mib": watch.grown_mib, "seconds": watch.seconds, "project": project}
     if kind == "upload":
         generation = hook.create_generation(project)
         hook.wait_for_generation(generation.generation_id, poll_interval=0.2, timeout=120)
