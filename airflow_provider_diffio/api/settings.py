@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,8 +20,12 @@ DEFAULT_MAX_ATTEMPTS = 5
 AUTH_HEADERS = ("Authorization", "X-Api-Key", "Xi-Api-Key")
 USER_AGENT = f"airflow-provider-diffio/{__version__}"
 
-#: Headers that a caller's own headers must not replace: the credentials, and what describes the body.
-_RESERVED_HEADERS = frozenset({name.lower() for name in AUTH_HEADERS} | {"content-type", "content-length"})
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+#: Headers that a caller's own headers must not replace: the credentials, and what describes the bodies.
+_RESERVED_HEADERS = frozenset(
+    {name.lower() for name in AUTH_HEADERS}
+    | {"accept", "content-type", "content-length", "transfer-encoding"}
+)
 
 
 @dataclass(frozen=True)
@@ -43,12 +49,12 @@ class RequestOptions:
         """
         Return options from what a user gave: None, a mapping with the same names, or options.
 
-        :raises DiffioInputError: for unknown names.
+        :raises DiffioInputError: for unknown names, and for values that can not work.
         """
         if options is None:
             return cls()
         if isinstance(options, cls):
-            return options
+            options = vars(options)
         if not isinstance(options, Mapping):
             raise DiffioInputError(f"request_options must be a mapping, not {type(options).__name__}.")
         unknown = set(options) - {"timeout", "max_attempts", "headers", "api_key"}
@@ -57,7 +63,13 @@ class RequestOptions:
                 f"request_options has no {', '.join(sorted(map(repr, unknown)))}; it takes timeout,"
                 " max_attempts, headers and api_key."
             )
-        return cls(**options)
+        given = {name: value for name, value in options.items() if value is not None}
+        try:
+            _check_given(given)
+        except DiffioConfigurationError as error:
+            # It is the call that is wrong, and not the connection.
+            raise DiffioInputError(f"request_options: {error.message}") from None
+        return cls(**given)
 
 
 @dataclass(frozen=True)
@@ -89,11 +101,12 @@ class ClientSettings:
     def __post_init__(self) -> None:
         if not isinstance(self.api_key, str) or not self.api_key.strip():
             raise DiffioConfigurationError("There is no API key: the connection's password is empty.")
-        if not self.api_key.isascii() or not self.api_key.isprintable() or " " in self.api_key.strip():
+        # A key that was read from a file often brings its line break along.
+        object.__setattr__(self, "api_key", self.api_key.strip())
+        if not self.api_key.isascii() or not self.api_key.isprintable() or " " in self.api_key:
             raise DiffioConfigurationError(
                 "The API key holds characters that no key has, such as a space or a line break."
             )
-        object.__setattr__(self, "api_key", self.api_key.strip())
         object.__setattr__(self, "base_url", normalize_base_url(self.base_url))
         if self.auth_header not in AUTH_HEADERS:
             raise DiffioConfigurationError(
@@ -107,6 +120,8 @@ class ClientSettings:
             )
         _check_timeout(self.timeout)
         _check_max_attempts(self.retry.max_attempts)
+        if not isinstance(self.verify, (bool, str)) or self.verify == "":
+            raise DiffioConfigurationError("verify must be true, false, or the path of a CA bundle.")
         _check_headers(self.headers)
 
     def with_options(self, options: RequestOptions | Mapping[str, Any] | None) -> ClientSettings:
@@ -124,16 +139,14 @@ class ClientSettings:
             self,
             api_key=self.api_key if options.api_key is None else options.api_key,
             timeout=self.timeout if options.timeout is None else options.timeout,
-            headers={**self.headers, **options.headers},
+            headers=_merged(self.headers, options.headers),
             retry=retry,
         )
 
     def request_headers(self) -> dict[str, str]:
         """Return the headers of a call to the API host, credentials included."""
-        headers = {
-            name: value for name, value in self.headers.items() if name.lower() not in _RESERVED_HEADERS
-        }
-        headers.setdefault("User-Agent", USER_AGENT)
+        own = {name: value for name, value in self.headers.items() if name.lower() not in _RESERVED_HEADERS}
+        headers = _merged({"User-Agent": USER_AGENT}, own)
         bearer = self.auth_header == "Authorization"
         headers[self.auth_header] = f"Bearer {self.api_key}" if bearer else self.api_key
         headers["Content-Type"] = "application/json"
@@ -169,21 +182,40 @@ def normalize_base_url(url: str) -> str:
     :param url: a URL or a bare host name, with or without ``/v1``.
     :raises DiffioConfigurationError: when it is no http URL, or holds user info, a query or a fragment.
     """
-    text = (url or "").strip().rstrip("/") or DEFAULT_BASE_URL
+    text = (url or "").strip() or DEFAULT_BASE_URL
     if "://" not in text:
         text = f"https://{text}"
     try:
         parts = urlsplit(text)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         usable = False
-    if not usable or parts.query or parts.fragment or "@" in parts.netloc:
+    if not usable or not text.isprintable() or any(letter in text for letter in "?#@\\ "):
         # The text is not repeated: what stands in the wrong field may be a secret.
         raise DiffioConfigurationError(
             "The connection's host is no usable base URL.",
             advice=f"Give a host name or a URL such as {DEFAULT_BASE_URL}.",
         )
-    return text if parts.path.endswith("/v1") else f"{text}/v1"
+    text = text.rstrip("/")
+    return text if text.endswith("/v1") else f"{text}/v1"
+
+
+def ca_bundle(verify: bool | str) -> str | None:
+    """
+    Return the path of the CA bundle that ``verify`` or the environment names, or None.
+
+    :raises DiffioConfigurationError: when there is nothing at that path.
+    """
+    if verify is False:
+        return None
+    named = verify if isinstance(verify, str) else None
+    path = named or os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or None
+    if path is not None and not os.path.exists(path):  # noqa: PTH110 - a plain string of the user's
+        origin = "verify" if named else "REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE"
+        raise DiffioConfigurationError(
+            f"The CA bundle {path!r:.200}, named by {origin}, does not exist here."
+        )
+    return path
 
 
 def is_loopback(host: str) -> bool:
@@ -213,3 +245,26 @@ def _check_headers(headers: Any) -> None:
         isinstance(name, str) and isinstance(value, str) for name, value in headers.items()
     ):
         raise DiffioConfigurationError("headers must be a mapping from header names to strings.")
+    for name, value in headers.items():
+        # The value is not shown, since a header may hold a credential.
+        if not _HEADER_NAME.fullmatch(name):
+            raise DiffioConfigurationError(f"headers: {name!r:.80} can not be the name of a header.")
+        if not value.isascii() or not value.isprintable():
+            raise DiffioConfigurationError(f"headers: the value of {name!r} holds characters beyond ASCII.")
+
+
+def _check_given(options: Mapping[str, Any]) -> None:
+    if "timeout" in options:
+        _check_timeout(options["timeout"])
+    if "max_attempts" in options:
+        _check_max_attempts(options["max_attempts"])
+    if "headers" in options:
+        _check_headers(options["headers"])
+    if not isinstance(options.get("api_key", "-"), str) or not options.get("api_key", "-").strip():
+        raise DiffioConfigurationError("api_key must be a non-empty string.")
+
+
+def _merged(headers: Mapping[str, str], others: Mapping[str, str]) -> dict[str, str]:
+    """Return both; the others win, whatever the case in which a name is written."""
+    names = {name.lower() for name in others}
+    return {**{name: value for name, value in headers.items() if name.lower() not in names}, **others}
