@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from airflow_provider_diffio.api.endpoints import DEFAULT_MODEL, check_model
-from airflow_provider_diffio.api.errors import DiffioConfigurationError
+from airflow_provider_diffio.api.errors import DiffioConfigurationError, DiffioInputError
 from airflow_provider_diffio.api.retry import RetryPolicy
 from airflow_provider_diffio.api.settings import (
     AUTH_HEADERS,
@@ -110,45 +111,80 @@ class DiffioConnection:
         conn_id = connection.conn_id
         try:
             extra = _read_extra(connection.extra)
-            verify = _read_verify(extra.get("verify"))
             settings = ClientSettings(
                 api_key=connection.password or "",
                 base_url=_base_url(connection),
-                auth_header=extra.get("auth_header") or "Authorization",
+                auth_header=_text(extra, "auth_header") or "Authorization",
                 timeout=_number(extra, "timeout", DEFAULT_TIMEOUT),
                 retry=RetryPolicy(max_attempts=_whole(extra, "max_attempts", DEFAULT_MAX_ATTEMPTS)),
                 headers=_read_headers(extra.get("headers")),
-                proxy=extra.get("proxy") or None,
-                verify=verify,
+                proxy=_text(extra, "proxy"),
+                verify=_read_verify(extra.get("verify")),
             )
-            model = check_model(extra.get("model") or DEFAULT_MODEL)
+            return cls(
+                settings,
+                _read_model(extra),
+                output_path=_text(extra, "output_path"),
+                webhook_secret=_text(extra, "webhook_secret"),
+            )
         except DiffioConfigurationError as error:
             error.message = f"Connection {conn_id!r}: {error.message}"
             raise
-        return cls(settings, model, extra.get("output_path") or None, extra.get("webhook_secret") or None)
 
     def secrets(self) -> list[str]:
         """Return every secret of the connection, so that it can be masked in logs."""
         found = [self.settings.api_key, *self.settings.headers.values()]
         if self.webhook_secret:
             found += split_secrets(self.webhook_secret)
-        if self.settings.proxy and (password := urlsplit(self.settings.proxy).password):
-            found.append(password)
+        if password := _proxy_password(self.settings.proxy):
+            # As it stands in the URL, and as it is sent.
+            found += dict.fromkeys([password, unquote(password)])
         return found
 
 
 def _base_url(connection: Any) -> str:
     host = (connection.host or "").strip()
     schema = (connection.schema or "").strip().strip("/")
-    if "://" in host:
-        return host
     if not host:
         return DEFAULT_BASE_URL
     # The schema field may be the URL's scheme, or, in a connection written as a URI, its path.
-    scheme, path = (schema, "") if schema in ("http", "https") else ("https", schema)
-    name, slash, rest = host.partition("/")
-    port = f":{connection.port}" if connection.port and ":" not in name else ""
-    return "/".join(part for part in (f"{scheme}://{name}{port}", rest if slash else "", path) if part)
+    scheme, path = (schema.lower(), "") if schema.lower() in ("http", "https") else ("https", schema)
+    if "://" in host:
+        scheme, _, host = host.partition("://")
+    name, _, rest = host.partition("/")
+    # The last colon of [::1] belongs to the address.
+    has_port = ":" in name.rpartition("]")[2]
+    port = f":{connection.port}" if connection.port and not has_port else ""
+    rest = rest.strip("/")
+    if path and path == rest:
+        path = ""
+    return "/".join(part for part in (f"{scheme}://{name}{port}", rest, path) if part)
+
+
+def _proxy_password(proxy: str | None) -> str | None:
+    if not proxy:
+        return None
+    try:
+        return urlsplit(proxy if "://" in proxy else f"http://{proxy}").password
+    except ValueError:
+        return None
+
+
+def _text(extra: Mapping[str, Any], name: str) -> str | None:
+    value = extra.get(name)
+    if value is not None and not isinstance(value, str):
+        # The value is not shown, since some of these are secrets.
+        raise DiffioConfigurationError(f"extra '{name}' must be a string, not {type(value).__name__}.")
+    return (value or "").strip() or None
+
+
+def _read_model(extra: Mapping[str, Any]) -> str:
+    try:
+        return check_model(_text(extra, "model") or DEFAULT_MODEL)
+    except DiffioConfigurationError:
+        raise
+    except DiffioInputError as error:
+        raise DiffioConfigurationError(f"extra 'model': {error.message}") from None
 
 
 def _read_extra(extra: str | None) -> dict[str, Any]:
@@ -158,6 +194,8 @@ def _read_extra(extra: str | None) -> dict[str, Any]:
         decoded = json.loads(extra)
     except ValueError:
         raise DiffioConfigurationError("The extra field is not JSON.") from None
+    if decoded is None:
+        return {}
     if not isinstance(decoded, dict):
         raise DiffioConfigurationError("The extra field is not a JSON object.")
     return decoded
@@ -168,9 +206,12 @@ def _number(extra: Mapping[str, Any], name: str, default: float) -> float:
     if value is None or value == "":
         return default
     try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise DiffioConfigurationError(f"extra '{name}' must be a number, not {value!r:.40}.") from None
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise DiffioConfigurationError(f"extra '{name}' must be a number, not {value!r:.40}.")
+    return number
 
 
 def _whole(extra: Mapping[str, Any], name: str, default: int) -> int:
