@@ -11,19 +11,25 @@ import urllib.request
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 import aiohttp
+import certifi
 
 from airflow_provider_diffio.api.endpoints import Call
+from airflow_provider_diffio.api.errors import DiffioConfigurationError
 from airflow_provider_diffio.api.responses import (
     MAX_ANSWER_BYTES,
     connection_error,
     read_answer,
     too_big_error,
 )
-from airflow_provider_diffio.api.settings import ClientSettings
+from airflow_provider_diffio.api.settings import ClientSettings, ca_bundle, is_loopback
 
 T = TypeVar("T")
+
+#: What is raised when there was not even a connection to send the request over.
+_NEVER_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
 
 
 class DiffioAsyncClient:
@@ -40,7 +46,7 @@ class DiffioAsyncClient:
         self.settings = settings
         self._sleep = sleep
         self._session: aiohttp.ClientSession | None = None
-        self._proxy = settings.proxy or _environment_proxy(settings)
+        self._proxy = _with_scheme(settings.proxy or _environment_proxy(settings))
 
     async def __aenter__(self) -> DiffioAsyncClient:
         # Reading the CA bundle takes tens of milliseconds, which a shared loop should not stand still for.
@@ -97,7 +103,9 @@ class DiffioAsyncClient:
             failure = error
         if failure is not None:
             # Raised out here, so that the library's error is not its context.
-            raise connection_error(call, _describe_failure(failure, timeout), self.settings.host)
+            sent = not isinstance(failure, _NEVER_SENT)
+            host = urlsplit(self.settings.base_url).netloc
+            raise connection_error(call, _describe_failure(failure, timeout), host, sent=sent)
         if body is None:
             raise too_big_error(call, status)
         return read_answer(call, status, headers, body, [self.settings.api_key])
@@ -123,7 +131,7 @@ def _describe_failure(error: BaseException, timeout: float) -> str:
         return "its TLS certificate is not trusted"
     if isinstance(error, aiohttp.ClientSSLError):
         return "the TLS handshake failed"
-    if isinstance(error, aiohttp.ClientProxyConnectionError):
+    if isinstance(error, (aiohttp.ClientProxyConnectionError, aiohttp.ClientHttpProxyError)):
         return "the proxy did not pass the request on"
     if isinstance(error, aiohttp.ClientConnectorDNSError) or isinstance(
         getattr(error, "os_error", None), socket.gaierror
@@ -143,22 +151,23 @@ def _tls_context(verify: bool | str) -> ssl.SSLContext:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
         return context
-    bundle = verify if isinstance(verify, str) else _default_ca_bundle()
-    if os.path.isdir(bundle):  # noqa: PTH112 - runs in a thread, on a plain string
-        return ssl.create_default_context(capath=bundle)
-    return ssl.create_default_context(cafile=bundle)
-
-
-def _default_ca_bundle() -> str:
-    import certifi
-
-    named = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
-    return named or certifi.where()
+    bundle = ca_bundle(verify) or certifi.where()
+    try:
+        if os.path.isdir(bundle):  # noqa: PTH112 - runs in a thread, on a plain string
+            return ssl.create_default_context(capath=bundle)
+        return ssl.create_default_context(cafile=bundle)
+    except OSError:
+        raise DiffioConfigurationError(f"The CA bundle {bundle!r:.200} holds no certificates.") from None
 
 
 def _environment_proxy(settings: ClientSettings) -> str | None:
     # aiohttp's own trust_env would also read ~/.netrc and clash with our Authorization header.
-    if urllib.request.proxy_bypass(settings.host):
+    if is_loopback(settings.host) or urllib.request.proxy_bypass(settings.host):
         return None
     proxies = urllib.request.getproxies()
-    return proxies.get(settings.base_url.partition(":")[0]) or proxies.get("all")
+    return proxies.get(settings.base_url.partition(":")[0].lower()) or proxies.get("all")
+
+
+def _with_scheme(proxy: str | None) -> str | None:
+    """Read ``host:port`` as a URL, as requests does, so that a proxy works in both clients or in neither."""
+    return f"http://{proxy}" if proxy and "://" not in proxy else proxy

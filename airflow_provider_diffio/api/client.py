@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.cookiejar import DefaultCookiePolicy
 from types import TracebackType
 from typing import Any, TypeVar
 from urllib.parse import urljoin, urlsplit
@@ -16,6 +17,8 @@ from urllib.parse import urljoin, urlsplit
 import requests
 import requests.adapters
 import requests.auth
+import urllib3.exceptions
+import urllib3.util
 
 from airflow_provider_diffio.api import models
 from airflow_provider_diffio.api.endpoints import Body, Call, EdgeCall
@@ -27,6 +30,7 @@ from airflow_provider_diffio.api.errors import (
     DiffioUploadRefusedError,
 )
 from airflow_provider_diffio.api.models import SignedPutUpload
+from airflow_provider_diffio.api.quiet import keep_out_of_logs
 from airflow_provider_diffio.api.responses import (
     MAX_ANSWER_BYTES,
     connection_error,
@@ -34,7 +38,13 @@ from airflow_provider_diffio.api.responses import (
     too_big_error,
 )
 from airflow_provider_diffio.api.retry import parse_retry_after
-from airflow_provider_diffio.api.settings import USER_AGENT, ClientSettings, RequestOptions
+from airflow_provider_diffio.api.settings import (
+    USER_AGENT,
+    ClientSettings,
+    RequestOptions,
+    ca_bundle,
+    is_loopback,
+)
 
 T = TypeVar("T")
 Options = RequestOptions | Mapping[str, Any] | None
@@ -42,6 +52,7 @@ Options = RequestOptions | Mapping[str, Any] | None
 #: Bytes moved at once; the libraries' own 8 to 16 KiB spend most of their time in Python.
 BLOCK_BYTES = 1024 * 1024
 _MAX_REDIRECTS = 5
+_MALFORMED = (requests.exceptions.InvalidHeader, requests.exceptions.InvalidURL, UnicodeError)
 _LINK_REFUSED = frozenset({401, 403, 404, 410})
 
 
@@ -53,6 +64,7 @@ class DiffioClient:
     :param sleep: how to wait between tries.
     :param on_secret: told every secret that an answer holds (tokens, signed links, plaintext keys) before
         it is used, so that it can be masked: the HTTP library's debug log shows the URLs it asks for.
+    :raises DiffioConfigurationError: when the CA bundle that is configured does not exist.
     """
 
     def __init__(
@@ -62,10 +74,18 @@ class DiffioClient:
         sleep: Callable[[float], None] = time.sleep,
         on_secret: Callable[[str], None] = lambda _: None,
     ) -> None:
+        ca_bundle(settings.verify)
         self.settings = settings
         self.sleep = sleep
-        self._on_secret = on_secret
-        self._session = requests.Session()
+
+        def hide(secret: str) -> None:
+            keep_out_of_logs(secret)
+            on_secret(secret)
+
+        self._on_secret = hide
+        self._session = _Session()
+        # What one host sets is no other host's business.
+        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         adapter = _BigBlocks(pool_maxsize=16)
         self._session.mount("https://", adapter)
         self._session.mount("http://", adapter)
@@ -106,13 +126,16 @@ class DiffioClient:
 
         return settings.retry.retrying(call.repeatable, self.sleep)(send)
 
-    def call_edge(self, call: EdgeCall[T], options: Options = None) -> T:
+    def call_edge(
+        self, call: EdgeCall[T], options: Options = None, *, sleep: Callable[[float], None] | None = None
+    ) -> T:
         """
         Send a call to the upload host, under the session's token and without the API key.
 
         :param call: from :mod:`~airflow_provider_diffio.api.endpoints`; a part's content must be bytes, or a
             stream that ``seek(0)`` takes back to its start.
         :param options: what this call does differently; headers and key do not apply to this host.
+        :param sleep: how to wait between tries of this call.
         :raises DiffioError: when it did not work, after the tries that the policy allows.
         """
         settings = self.settings.with_options(options)
@@ -135,7 +158,7 @@ class DiffioClient:
                 params=call.query,
             )
 
-        return settings.retry.retrying(call.repeatable, self.sleep)(send)
+        return settings.retry.retrying(call.repeatable, sleep or self.sleep)(send)
 
     def put_file(
         self, upload: SignedPutUpload, content: Body, content_type: str, options: Options = None
@@ -151,13 +174,14 @@ class DiffioClient:
         """
         settings = self.settings.with_options(options)
         self._check_target(upload.url, "upload", "create_project")
+        self._announce(upload.url)
         # Sending a file to the same place twice leaves the same file there, so this call is repeatable.
         call: Call[None] = Call("the signed upload URL", lambda _: None)
 
         def send() -> None:
             content.seek(0)
             headers = {"Content-Type": content_type, "User-Agent": USER_AGENT}
-            with self._open(
+            with self._send(
                 call, settings, method=upload.method, url=upload.url, headers=headers, data=content
             ) as response:
                 if response.status_code >= 300:
@@ -189,9 +213,10 @@ class DiffioClient:
         call: Call[None] = Call("the download link", lambda _: None)
         for _ in range(_MAX_REDIRECTS):
             self._check_target(url, "download", "get_generation_download")
-            with self._open(call, settings, method="GET", url=url, headers=headers) as response:
+            self._announce(url)
+            with self._send(call, settings, method="GET", url=url, headers=headers) as response:
                 if response.status_code in (301, 302, 303, 307, 308):
-                    url = urljoin(url, response.headers.get("location", ""))
+                    url = _redirected(url, response.headers.get("location"))
                     continue
                 yield _media_stream(response, offset)
                 return
@@ -212,10 +237,8 @@ class DiffioClient:
     def _exchange(
         self, call: Call[T] | EdgeCall[T], settings: ClientSettings, *, url: str, **request: Any
     ) -> T:
-        with self._open(call, settings, url=url, **request) as response:
-            body = _read_bounded(response)
-            if body is None:
-                raise too_big_error(call, response.status_code)
+        with self._send(call, settings, url=url, **request) as response:
+            body = self._read_bounded(call, settings, response, url)
             secrets = [settings.api_key]
             if isinstance(call, EdgeCall):
                 secrets.append(call.session.token)
@@ -224,8 +247,39 @@ class DiffioClient:
             self._on_secret(secret)
         return result
 
-    @contextmanager
-    def _open(
+    def _announce(self, url: str) -> None:
+        """Tell ``on_secret`` a signed URL, in the forms in which the HTTP library logs it too."""
+        for secret in models.secrets_of_url(url):
+            self._on_secret(secret)
+        try:
+            shown = urllib3.util.parse_url(requests.Request("GET", url).prepare().url or "")
+        except (requests.RequestException, urllib3.exceptions.HTTPError):
+            return
+        self._on_secret(shown.url)
+        if len(shown.request_uri) > 1:
+            self._on_secret(shown.request_uri)
+
+    def _read_bounded(
+        self, call: Call[Any] | EdgeCall[Any], settings: ClientSettings, response: requests.Response, url: str
+    ) -> bytes:
+        chunks: list[bytes] = []
+        size = 0
+        failure: Exception | None = None
+        try:
+            for chunk in response.iter_content(64 * 1024):
+                size += len(chunk)
+                if size > MAX_ANSWER_BYTES:
+                    break
+                chunks.append(chunk)
+        except requests.RequestException as error:
+            failure = error
+        if failure is not None:
+            raise connection_error(call, describe_failure(failure, settings.timeout), _host(url))
+        if size > MAX_ANSWER_BYTES:
+            raise too_big_error(call, response.status_code)
+        return b"".join(chunks)
+
+    def _send(
         self,
         call: Call[Any] | EdgeCall[Any],
         settings: ClientSettings,
@@ -233,10 +287,10 @@ class DiffioClient:
         url: str,
         headers: Mapping[str, str],
         **request: Any,
-    ) -> Iterator[requests.Response]:
+    ) -> requests.Response:
         failure: Exception | None = None
         try:
-            with self._session.request(
+            return self._session.request(
                 url=url,
                 headers=headers,
                 # Without an auth of its own, requests would put credentials from ~/.netrc in place of ours.
@@ -244,16 +298,17 @@ class DiffioClient:
                 timeout=settings.timeout,
                 # Given per request, since the session's value loses against REQUESTS_CA_BUNDLE.
                 verify=self._verify(),
+                proxies=_proxies_for(url),
                 allow_redirects=False,
                 stream=True,
                 **request,
-            ) as response:
-                yield response
-        except requests.RequestException as error:
+            )
+        except (requests.RequestException, UnicodeError) as error:
             failure = error
-        if failure is not None:
-            # Raised out here, so that the original, whose text holds the URL, is not its context.
-            raise connection_error(call, describe_failure(failure, settings.timeout), _host(url)) from None
+        # Raised out here, so that the original, whose text holds the URL, is not its context.
+        raise connection_error(
+            call, describe_failure(failure, settings.timeout), _host(url), sent=not _never_sent(failure)
+        )
 
     def _verify(self) -> bool | str | None:
         return None if self.settings.verify is True else self.settings.verify
@@ -293,6 +348,13 @@ class MediaStream:
             )
 
 
+class _Session(requests.Session):
+    """Leaves redirects alone: requests would read their bodies whole, and trip over odd targets."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        return None
+
+
 class _NoAuth(requests.auth.AuthBase):
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         return request
@@ -316,6 +378,10 @@ def describe_failure(error: BaseException, timeout: float) -> str:
         return f"connecting took longer than {timeout:g} s"
     if isinstance(error, requests.Timeout) or "timed out" in str(error):
         return f"nothing came for {timeout:g} s" if timeout else "nothing came any more"
+    if isinstance(error, (requests.exceptions.ProxyError, requests.exceptions.InvalidProxyURL)):
+        return "the proxy did not pass the request on"
+    if isinstance(error, requests.exceptions.InvalidSchema):
+        return "a proxy of this kind can not be used"
     causes = list(_causes(error))
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
@@ -324,11 +390,9 @@ def describe_failure(error: BaseException, timeout: float) -> str:
             return "its name can not be resolved"
         if isinstance(cause, ConnectionRefusedError):
             return "it refused the connection"
-    if isinstance(error, requests.exceptions.ProxyError):
-        return "the proxy did not pass the request on"
     if isinstance(error, requests.exceptions.SSLError):
         return "the TLS handshake failed"
-    if isinstance(error, (requests.exceptions.InvalidHeader, requests.exceptions.InvalidURL)):
+    if isinstance(error, _MALFORMED):
         return "the request could not be written (a header or the URL is malformed)"
     if isinstance(error, requests.exceptions.ChunkedEncodingError):
         return "the connection broke in the middle of the answer"
@@ -336,6 +400,29 @@ def describe_failure(error: BaseException, timeout: float) -> str:
         if isinstance(cause, OSError) and cause.strerror:
             return cause.strerror.lower()
     return "the connection broke"
+
+
+def _proxies_for(url: str) -> dict[str, str] | None:
+    """Keep the environment's proxy, which would see the key, out of what stays within this machine."""
+    host = urlsplit(url).hostname or ""
+    return {"no_proxy": host} if is_loopback(host) else None
+
+
+def _never_sent(error: BaseException) -> bool:
+    """Return whether there was not even a connection to send the request over."""
+    kinds = (requests.ConnectTimeout, requests.exceptions.ProxyError, requests.exceptions.InvalidSchema)
+    if isinstance(error, (*kinds, *_MALFORMED)):
+        return True
+    never = (urllib3.exceptions.NewConnectionError, ssl.SSLCertVerificationError)
+    return any(isinstance(cause, never) for cause in _causes(error))
+
+
+def _redirected(url: str, location: str | None) -> str:
+    try:
+        return urljoin(url, location or "")
+    except ValueError:
+        # As a target it is refused like any other that is no usable link.
+        return ""
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -349,17 +436,6 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         seen.add(id(item))
         yield item
         queue += [item.__cause__, item.__context__, getattr(item, "reason", None), *item.args]
-
-
-def _read_bounded(response: requests.Response) -> bytes | None:
-    chunks: list[bytes] = []
-    size = 0
-    for chunk in response.iter_content(64 * 1024):
-        size += len(chunk)
-        if size > MAX_ANSWER_BYTES:
-            return None
-        chunks.append(chunk)
-    return b"".join(chunks)
 
 
 def _host(url: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-import traceback
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -85,7 +85,7 @@ class Caller:
     kind: Literal["sync", "async"]
     naps: list[float] = field(default_factory=list)
 
-    def __call__(self, target: Sandbox | Scripted, call: Call[T], **settings: Any) -> T:
+    def __call__(self, target: Sandbox | Scripted | str, call: Call[T], **settings: Any) -> T:
         chosen = settings_for(target, **settings)
         return self._sync(chosen, call) if self.kind == "sync" else asyncio.run(self._async(chosen, call))
 
@@ -153,9 +153,25 @@ def project_in(sandbox: Sandbox, recording: bytes = b"RIFF") -> str:
     return project.api_project_id
 
 
+def generation_of(sandbox: Sandbox, project_id: str) -> str:
+    """Restore a project's recording, which the sandbox passes through unchanged, and wait for it."""
+    with DiffioClient(settings_for(sandbox)) as client:
+        generation = client.call(endpoints.create_generation(project_id, model=_model(sandbox)))
+        progress = endpoints.get_generation_progress(generation.generation_id)
+        for _ in range(500):
+            if client.call(progress).status in ("complete", "failed"):
+                return generation.generation_id
+            time.sleep(0.02)
+    raise AssertionError("The sandbox did not finish.")
+
+
+def _model(sandbox: Sandbox) -> str:
+    return endpoints.DEFAULT_MODEL if sandbox.settings.protocol == "edge" else "diffio-4.0-flash"
+
+
 def everything_said(error: BaseException) -> str:
     """Return all that a log could show of an error: its own text, and that of every cause and context."""
-    said = ["".join(traceback.format_exception(error))]
+    said: list[str] = []
     seen: set[int] = set()
     queue: list[Any] = [error]
     while queue:
@@ -163,6 +179,6 @@ def everything_said(error: BaseException) -> str:
         if isinstance(item, BaseException) and id(item) not in seen:
             seen.add(id(item))
             said += [repr(item), str(item)]
-            # format_exception leaves out what 'from None' hides; a debugger or Sentry does not.
+            # A traceback leaves out what 'from None' hides; an error tracker does not.
             queue += [item.__cause__, item.__context__]
     return "\n".join(said)
