@@ -63,6 +63,8 @@ class StreamSource:
     """
 
     def __init__(self, stream: IO[bytes], name: str) -> None:
+        if isinstance(cast("Any", stream), io.TextIOBase):
+            raise DiffioInputError("The stream is a text stream; open the recording in binary mode.")
         if not stream.seekable():
             raise DiffioInputError("The stream can not seek, so a failed part could not be sent again.")
         self.name = name
@@ -80,7 +82,10 @@ class StreamSource:
 
     def _measure(self) -> int:
         with self._lock:
-            return self._stream.seek(0, os.SEEK_END) - self._start
+            end = self._stream.seek(0, os.SEEK_END)
+            # Left where it was, so that the same stream can be given again after a failure.
+            self._stream.seek(self._start)
+            return end - self._start
 
 
 class _SharedStream(io.RawIOBase):
@@ -107,7 +112,10 @@ class _SharedStream(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         with self._lock:
             self._stream.seek(self._start + self._at)
-            block = self._stream.read(len(buffer))
+            try:
+                block = self._stream.read(len(buffer))
+            finally:
+                self._stream.seek(self._start)
         buffer[: len(block)] = block
         self._at += len(block)
         return len(block)
@@ -223,19 +231,25 @@ class _EdgeTransfer:
         check_stored(self.source, end.size_bytes)
 
     def _send_parts(self, upload_id: str, part_size: int) -> dict[int, str]:
-        spans = {
-            number: (at, min(part_size, self.source.size_bytes - at))
-            for number, at in enumerate(range(0, self.source.size_bytes, part_size), start=1)
-        }
-        if len(spans) > MAX_PARTS:
+        starts = range(0, self.source.size_bytes, part_size)
+        if len(starts) > MAX_PARTS:
             raise DiffioInputError(
-                f"{self.source.name} would need {len(spans)} parts of {part_size} bytes; Diffio takes"
+                f"{self.source.name} would need {len(starts)} parts of {part_size} bytes; Diffio takes"
                 f" {MAX_PARTS}."
             )
+        spans = {
+            number: (at, min(part_size, self.source.size_bytes - at))
+            for number, at in enumerate(starts, start=1)
+        }
         stop = threading.Event()
 
         def send(number: int) -> str:
-            return self._send_part(upload_id, number, *spans[number], stop)
+            try:
+                return self._send_part(upload_id, number, *spans[number], stop)
+            except BaseException:
+                # Set here, before this lane takes up the next part.
+                stop.set()
+                raise
 
         with ThreadPoolExecutor(min(self.lanes, len(spans)), thread_name_prefix="diffio-upload") as pool:
             sent = {number: pool.submit(send, number) for number in spans}
@@ -251,10 +265,17 @@ class _EdgeTransfer:
         return {number: future.result() for number, future in sent.items()}
 
     def _send_part(self, upload_id: str, number: int, at: int, size: int, stop: threading.Event) -> str:
+        def sleep(seconds: float) -> None:
+            # In steps, so that one failed part does not wait for another one's Retry-After.
+            while seconds > 0 and not stop.is_set():
+                self.client.sleep(min(seconds, 1.0))
+                seconds -= 1.0
+
+        _check_going_on(stop)
         with self.source.open() as stream:
             content = Slice(stream, at, size, self.source.name, stop)
             call = endpoints.send_edge_part(self.session, upload_id, number, content)
-            return self.client.call_edge(call, self.options).etag
+            return self.client.call_edge(call, self.options, sleep=sleep).etag
 
     def _abort(self, upload_id: str) -> None:
         try:
@@ -268,6 +289,11 @@ class _StoppedError(DiffioTransferError):
     """A part that was not sent on because another one failed; never the error that a user sees."""
 
     transient = False
+
+
+def _check_going_on(stop: threading.Event | None) -> None:
+    if stop is not None and stop.is_set():
+        raise _StoppedError("Not sent on, since another part failed.")
 
 
 def _raise_first(sent: dict[int, Future[str]]) -> None:
@@ -310,12 +336,12 @@ class Slice(io.RawIOBase):
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         if whence != os.SEEK_SET or offset != 0:
             raise io.UnsupportedOperation("a span only starts over")
+        _check_going_on(self._stop)
         self._at = 0
         return 0
 
     def read(self, size: int | None = -1) -> bytes:
-        if self._stop is not None and self._stop.is_set():
-            raise _StoppedError("Not sent on, since another part failed.")
+        _check_going_on(self._stop)
         left = self._size - self._at
         if left <= 0:
             return b""
