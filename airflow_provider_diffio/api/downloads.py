@@ -15,7 +15,6 @@ import tenacity
 from airflow_provider_diffio.api import endpoints
 from airflow_provider_diffio.api.client import DiffioClient, MediaStream, Options
 from airflow_provider_diffio.api.errors import (
-    DiffioConnectionError,
     DiffioError,
     DiffioGenerationFailedError,
     DiffioLinkRefusedError,
@@ -53,7 +52,7 @@ def get_link(
     :raises DiffioNotReadyError: when the generation is not complete, or the file did not appear in time.
     :raises DiffioGenerationFailedError: when the generation failed.
     :raises DiffioTranscriptUnavailableError: when there will be no transcript.
-    :raises DiffioNotFoundError: when the generation or the file does not exist.
+    :raises DiffioNotFoundError: when the generation does not exist.
     """
     call = endpoints.get_generation_download(generation_id, project_id, download_type)
 
@@ -79,13 +78,21 @@ def get_link(
     try:
         return waiting(ask)
     except _NotThereYetError as gave_up:
-        error = gave_up.error
-    error.may_be_billed = True
-    error.advice = (
-        f"The generation is complete, but this file did not appear within {ready_timeout:g} s. It is paid"
-        " for; a retry asks again and buys nothing."
+        last = gave_up.error
+    # A 404 is as little the last word as a 409 here: the generation exists and is complete.
+    raise DiffioNotReadyError(
+        last.message,
+        status_code=last.status_code,
+        code=last.code,
+        endpoint=last.endpoint,
+        project_id=project_id,
+        generation_id=generation_id,
+        may_be_billed=True,
+        advice=(
+            f"The generation is complete, but this file did not appear within {ready_timeout:g} s. It is paid"
+            " for; a retry asks again and buys nothing."
+        ),
     )
-    raise error
 
 
 class _NotThereYetError(Exception):
@@ -100,8 +107,10 @@ def _require_complete(
     """Tell *not there yet* from *never will be*, which the download endpoint's answer alone does not."""
     progress = client.call(endpoints.get_generation_progress(generation_id, project_id), options)
     if progress.is_failed:
+        said = progress.failure()
         raise DiffioGenerationFailedError(
-            "There is nothing to download: Diffio reports the generation as failed.",
+            f"There is nothing to download: Diffio reports the generation as {progress.status}"
+            f"{f': {said}' if said else ''}.",
             error=progress.error,
             error_details=progress.error_details,
             generation_id=generation_id,
@@ -153,10 +162,14 @@ class Fetch:
             before = self.size_bytes
             try:
                 return policy.retrying(repeatable=True, sleep=self.client.sleep)(self._try)
-            except (DiffioTransferError, DiffioConnectionError) as error:
+            except _WriteFailedError as failed:
+                cause = failed.cause
+                break
+            except DiffioError as error:
                 if self.size_bytes == before or not policy.should_try_again(error):
                     self._place(error)
                     raise
+        raise cause
 
     def _try(self) -> GenerationDownload:
         link = self._link = self._link or self.get_link()
@@ -180,9 +193,16 @@ class Fetch:
                 raise _changed(f"it had {self.total_bytes} bytes and has {stream.total_bytes} now")
             self.total_bytes = stream.total_bytes
             self.expect_size(stream.total_bytes)
-        self._validator = stream.validator
+        if stream.offset and self._validator and stream.validator not in (None, self._validator):
+            # A server that does not know If-Range sends the range of whatever is there now.
+            raise _changed("it has another ETag now")
+        if stream.validator or not stream.offset:
+            self._validator = stream.validator
         for block in self._beyond_what_is_there(stream):
-            self.write(block)
+            try:
+                self.write(block)
+            except Exception as error:
+                raise _WriteFailedError(error) from None
             self._digest.update(block)
             self.size_bytes += len(block)
         if self.total_bytes is not None and self.size_bytes != self.total_bytes:
@@ -212,6 +232,18 @@ class Fetch:
             error.generation_id = self._link.generation_id
             error.project_id = self._link.api_project_id
         error.may_be_billed = True
+
+
+class _WriteFailedError(Exception):
+    """
+    The destination failed, not the download, whatever its error looks like.
+
+    Nobody knows how much of the block was written, so it must not be written again.
+    """
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
 
 
 class _ChangedError(DiffioTransferError):

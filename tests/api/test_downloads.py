@@ -1,0 +1,482 @@
+"""Restored files on their way from Diffio."""
+
+from __future__ import annotations
+
+import gzip
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import requests
+
+from airflow_provider_diffio.api import endpoints, errors
+from airflow_provider_diffio.api.downloads import Fetch, get_link
+from airflow_provider_diffio.api.models import GenerationDownload
+from airflow_provider_diffio.sandbox import Sandbox
+from tests.api.conftest import API_KEY, Bench, everything_said, generation_of, project_in
+from tests.api.scripted import Scripted, Step, answer, error, hang, reset
+
+BenchFor = Callable[..., Bench]
+
+#: What arrived of a block when a connection broke is asked for again.
+MIB = 1 << 20
+FILE = random.Random(9).randbytes(4 * MIB)  # noqa: S311 - the same bytes each time
+OTHER_FILE = random.Random(10).randbytes(4 * MIB)  # noqa: S311
+
+
+# --- links ------------------------------------------------------------------------------------------------
+
+
+def restored(sandbox: Sandbox, recording: bytes = b"RIFF") -> tuple[str, str]:
+    project_id = project_in(sandbox, recording)
+    return generation_of(sandbox, project_id), project_id
+
+
+def asked(sandbox: Sandbox, endpoint: str) -> int:
+    return sum(request["path"] == f"/v1/{endpoint}" for request in sandbox.requests())
+
+
+def let_time_pass(bench: Bench) -> None:
+    """Let naps take a hundredth of their time, for what the sandbox does in real time."""
+
+    def sleep(seconds: float) -> None:
+        bench.naps.append(seconds)
+        time.sleep(seconds / 100)
+
+    bench.client.sleep = sleep
+
+
+def test_a_link_to_a_finished_file_comes_at_once(bench_for: BenchFor, sandbox: Sandbox) -> None:
+    bench = bench_for(sandbox)
+    generation, project = restored(sandbox)
+    link = get_link(bench.client, generation, project, "mp3")
+    assert (link.generation_id, link.api_project_id, link.download_type) == (generation, project, "audio")
+    assert link.download_url in bench.secrets
+    assert bench.naps == []
+
+
+@pytest.mark.parametrize("status", [404, 409])
+def test_a_file_that_is_still_put_in_place_is_waited_for(
+    bench_for: BenchFor, sandbox: Sandbox, status: int
+) -> None:
+    sandbox.add_fault("artifact-not-ready", seconds=0.1, status=status)
+    bench = bench_for(sandbox)
+    let_time_pass(bench)
+    generation, project = restored(sandbox)
+    assert get_link(bench.client, generation, project, None).download_type == "audio"
+    assert bench.naps
+
+
+def test_a_pending_transcript_is_waited_for(bench_for: BenchFor, sandbox: Sandbox) -> None:
+    sandbox.add_fault("transcript-pending", seconds=0.1)
+    bench = bench_for(sandbox)
+    let_time_pass(bench)
+    generation, project = restored(sandbox)
+    assert get_link(bench.client, generation, project, "transcript").download_type == "transcript"
+    assert bench.naps
+
+
+def test_a_transcript_that_will_not_come_is_not_waited_for(bench_for: BenchFor, sandbox: Sandbox) -> None:
+    sandbox.add_fault("transcript-unavailable")
+    bench = bench_for(sandbox)
+    generation, project = restored(sandbox)
+    with pytest.raises(errors.DiffioTranscriptUnavailableError):
+        get_link(bench.client, generation, project, "transcript")
+    assert asked(sandbox, "get_generation_download") == 1
+
+
+def test_a_generation_that_is_not_complete_is_an_error_at_once(bench_for: BenchFor, sandbox: Sandbox) -> None:
+    sandbox.add_fault("processing-seconds", seconds=60)
+    bench = bench_for(sandbox)
+    project = project_in(sandbox)
+    generation = bench.client.call(endpoints.create_generation(project)).generation_id
+    with pytest.raises(errors.DiffioNotReadyError) as caught:
+        get_link(bench.client, generation, project, None)
+    assert (caught.value.generation_id, bench.naps) == (generation, [])
+    assert asked(sandbox, "get_generation_download") == 1
+
+
+def test_a_failed_generation_is_told_with_diffios_words(bench_for: BenchFor, sandbox: Sandbox) -> None:
+    sandbox.add_fault("fail-generation", error="Decoder failed.", errorDetails="At 3 s.")
+    generation, project = restored(sandbox)
+    with pytest.raises(errors.DiffioGenerationFailedError) as caught:
+        get_link(bench_for(sandbox).client, generation, project, None)
+    assert caught.value.message == (
+        "There is nothing to download: Diffio reports the generation as failed: Decoder failed: At 3 s."
+    )
+    assert (caught.value.error, caught.value.error_details) == ("Decoder failed.", "At 3 s.")
+    assert caught.value.may_be_billed
+
+
+def test_a_generation_that_does_not_exist_is_not_waited_for(bench_for: BenchFor, sandbox: Sandbox) -> None:
+    bench = bench_for(sandbox)
+    with pytest.raises(errors.DiffioNotFoundError):
+        get_link(bench.client, "nobody", "nowhere", None)
+    assert bench.naps == []
+
+
+@pytest.mark.parametrize("status", [404, 409])
+def test_a_file_that_does_not_appear_in_time_is_not_ready_and_may_be_asked_for_again(
+    bench_for: BenchFor, sandbox: Sandbox, status: int
+) -> None:
+    sandbox.add_fault("artifact-not-ready", seconds=60, status=status)
+    bench = bench_for(sandbox)
+    let_time_pass(bench)
+    generation, project = restored(sandbox)
+    with pytest.raises(errors.DiffioNotReadyError) as caught:
+        get_link(bench.client, generation, project, None, ready_timeout=0.05)
+    found = caught.value
+    assert (found.status_code, found.generation_id, found.project_id) == (status, generation, project)
+    assert (found.may_be_billed, found.final) == (True, False)
+    assert "did not appear within 0.05 s" in str(found)
+
+
+def test_what_is_wrong_with_the_request_is_not_waited_for(bench_for: BenchFor, sandbox: Sandbox) -> None:
+    generation, project = restored(sandbox)
+    with pytest.raises(errors.DiffioApiError) as caught:
+        get_link(bench_for(sandbox).client, generation, project, "video")
+    assert caught.value.status_code == 400
+
+
+# --- files ------------------------------------------------------------------------------------------------
+
+
+class Taken:
+    """A fetch and what it wrote."""
+
+    def __init__(self, bench: Bench, url: str, **options: Any) -> None:
+        self.written = bytearray()
+        self.sizes: list[int] = []
+        self.links = 0
+        self.url = url
+        self.fetch = Fetch(
+            bench.client, self.get_link, self.written.extend, expect_size=self.sizes.append, **options
+        )
+
+    @property
+    def content(self) -> bytes:
+        return bytes(self.written)
+
+    def get_link(self) -> GenerationDownload:
+        self.links += 1
+        return GenerationDownload("g", "p", "audio", self.url, "a.mp3", "audio/mpeg")
+
+
+def media(
+    content: bytes = FILE, *, at: int = 0, sent: int | None = None, etag: str | None = '"one"', **extra: str
+) -> bytes:
+    """Answer a file, or the rest of it from ``at``; of that only the first ``sent`` bytes."""
+    rest = content[at:]
+    headers = {"ETag": etag} if etag else {}
+    if at:
+        headers["Content-Range"] = f"bytes {at}-{len(content) - 1}/{len(content)}"
+    return answer(
+        rest[:sent],
+        206 if at else 200,
+        content_type="audio/mpeg",
+        length=len(rest),
+        headers={**headers, **extra},
+    )
+
+
+def ranges(server: Scripted) -> list[tuple[str | None, str | None]]:
+    return [(r.headers.get("range"), r.headers.get("if-range")) for r in server.requests]
+
+
+def test_a_file_is_fetched_whole(bench_for: BenchFor, sandbox: Sandbox) -> None:
+    bench = bench_for(sandbox)
+    generation, project = restored(sandbox, FILE)
+    link = get_link(bench.client, generation, project, None)
+    taken = Taken(bench, link.download_url)
+    assert taken.fetch.run(link) is link
+    assert taken.content == FILE
+    assert (taken.sizes, taken.links, taken.fetch.size_bytes) == ([len(FILE)], 0, len(FILE))
+
+
+def test_the_media_host_sees_no_credential(bench_for: BenchFor, server: Scripted) -> None:
+    server.play(media())
+    Taken(bench_for(server, headers={"X-Gateway": "hunter2"}), f"{server.url}/m/t/a.mp3").fetch.run()
+    (request,) = server.requests
+    assert request.method == "GET"
+    assert request.headers["accept-encoding"] == "identity"
+    assert not {"authorization", "x-api-key", "xi-api-key", "x-gateway", "cookie"} & request.headers.keys()
+    assert API_KEY not in str(request)
+
+
+@pytest.mark.parametrize("cut", [1, MIB + 7, 4 * MIB - 1])
+def test_a_file_that_breaks_off_is_resumed_where_it_broke(
+    bench_for: BenchFor, sandbox: Sandbox, cut: int
+) -> None:
+    bench = bench_for(sandbox)
+    generation, project = restored(sandbox, FILE)
+    link = get_link(bench.client, generation, project, None)
+    sandbox.add_fault("truncate", path="/m/*", bytes=cut)
+    taken = Taken(bench, link.download_url)
+    taken.fetch.run(link)
+    assert taken.content == FILE
+    assert (taken.links, asked(sandbox, "get_generation_download")) == (0, 1)
+
+
+def test_a_resumed_request_asks_for_the_rest_of_the_same_file(bench_for: BenchFor, server: Scripted) -> None:
+    server.play(media(sent=MIB), media(at=MIB, sent=MIB), media(at=2 * MIB))
+    taken = Taken(bench_for(server), server.url)
+    taken.fetch.run()
+    assert taken.content == FILE
+    assert ranges(server) == [(None, None), (f"bytes={MIB}-", '"one"'), (f"bytes={2 * MIB}-", '"one"')]
+
+
+def test_a_range_without_an_etag_does_not_forget_the_first_one(bench_for: BenchFor, server: Scripted) -> None:
+    server.play(media(sent=MIB), media(at=MIB, sent=MIB, etag=None), media(at=2 * MIB))
+    Taken(bench_for(server), server.url).fetch.run()
+    assert ranges(server)[2] == (f"bytes={2 * MIB}-", '"one"')
+
+
+def test_a_weak_etag_promises_nothing(bench_for: BenchFor, server: Scripted) -> None:
+    server.play(media(sent=MIB, etag='W/"one"'), media(at=MIB, etag='W/"one"'))
+    taken = Taken(bench_for(server), server.url)
+    taken.fetch.run()
+    assert (taken.content, ranges(server)[1]) == (FILE, (f"bytes={MIB}-", None))
+
+
+def test_a_server_without_ranges_sends_everything_again_and_it_is_written_once(
+    bench_for: BenchFor, server: Scripted
+) -> None:
+    server.play(media(sent=MIB), media(sent=2 * MIB), media())
+    taken = Taken(bench_for(server), server.url)
+    taken.fetch.run()
+    assert taken.content == FILE
+    assert taken.fetch.size_bytes == len(FILE)
+
+
+def test_a_server_without_ranges_that_breaks_earlier_is_tried_again(
+    bench_for: BenchFor, server: Scripted
+) -> None:
+    server.play(media(sent=2 * MIB), media(sent=MIB // 2), media())
+    taken = Taken(bench_for(server), server.url)
+    taken.fetch.run()
+    assert taken.content == FILE
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        media(OTHER_FILE),
+        media(OTHER_FILE[:MIB] + FILE[MIB:]),
+        media(FILE + b"more"),
+        media(FILE[: MIB // 2]),
+        media(OTHER_FILE, at=MIB, etag='"two"'),
+        media(FILE + b"more", at=MIB),
+    ],
+    ids=["other", "other beginning", "longer", "shorter", "range of another etag", "range of a longer file"],
+)
+def test_a_file_that_changed_meanwhile_is_not_mixed_with_the_old_one(
+    bench_for: BenchFor, server: Scripted, second: Step
+) -> None:
+    server.play(media(sent=MIB), second)
+    taken = Taken(bench_for(server), server.url)
+    with pytest.raises(errors.DiffioTransferError, match="changed at the media host"):
+        taken.fetch.run()
+    assert taken.content == FILE[:MIB]
+    assert len(server.requests) == 2
+
+
+def test_a_server_that_does_not_say_how_long_it_is_can_be_shorter_the_second_time(
+    bench_for: BenchFor, server: Scripted
+) -> None:
+    chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"
+    server.play(chunked, chunked.replace(b"hello", b"hell").replace(b"5\r\n", b"4\r\n") + b"0\r\n\r\n")
+    with pytest.raises(errors.DiffioTransferError, match="shorter than what has come already"):
+        Taken(bench_for(server), server.url).fetch.run()
+
+
+@pytest.mark.parametrize(
+    "content_range", [f"bytes 0-{4 * MIB - 1}/{4 * MIB}", "bytes x-y/z", "items 100000-1/2", ""]
+)
+def test_another_range_than_was_asked_for_is_not_written(
+    bench_for: BenchFor, server: Scripted, content_range: str
+) -> None:
+    wrong = answer(FILE, 206, headers={"Content-Range": content_range})
+    server.play(media(sent=MIB), wrong)
+    taken = Taken(bench_for(server), server.url)
+    with pytest.raises(errors.DiffioTransferError, match="another range"):
+        taken.fetch.run()
+    assert taken.content == FILE[:MIB]
+
+
+def test_an_empty_file_is_a_file(bench_for: BenchFor, server: Scripted) -> None:
+    server.play(media(b""))
+    taken = Taken(bench_for(server), server.url)
+    taken.fetch.run()
+    assert (taken.content, taken.sizes) == (b"", [0])
+
+
+def test_a_packed_body_is_unpacked_and_its_length_not_believed(bench_for: BenchFor, server: Scripted) -> None:
+    packed = gzip.compress(FILE)
+    server.play(answer(packed, headers={"Content-Encoding": "gzip"}))
+    taken = Taken(bench_for(server), server.url)
+    taken.fetch.run()
+    assert (taken.content, taken.sizes) == (FILE, [])
+
+
+def test_each_break_may_use_all_tries_as_long_as_there_is_progress(
+    bench_for: BenchFor, server: Scripted
+) -> None:
+    pieces: list[Step] = [media(at=at, sent=MIB) for at in range(0, 4 * MIB, MIB)]
+    server.play(*pieces)
+    taken = Taken(bench_for(server, max_attempts=2), server.url)
+    taken.fetch.run()
+    assert taken.content == FILE
+
+
+@pytest.mark.parametrize("step", [error(500), error(429), error(418), reset, hang, media(sent=0)])
+def test_a_host_that_sends_nothing_is_given_up_after_the_tries(
+    bench_for: BenchFor, server: Scripted, step: Step
+) -> None:
+    server.play(media(sent=MIB), step)
+    bench = bench_for(server, max_attempts=3, timeout=0.1)
+    with pytest.raises((errors.DiffioTransferError, errors.DiffioConnectionError)) as caught:
+        Taken(bench, server.url).fetch.run()
+    assert (caught.value.generation_id, caught.value.project_id) == ("g", "p")
+    assert caught.value.may_be_billed
+    assert len(server.requests) == 3 + 3  # with progress, and without any
+
+
+def test_a_media_host_that_asks_to_wait_is_obeyed(bench_for: BenchFor, server: Scripted) -> None:
+    server.play(error(503, headers={"Retry-After": "9"}), media())
+    bench = bench_for(server)
+    Taken(bench, server.url).fetch.run()
+    assert 9 <= bench.naps[0] < 9.5
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 410])
+def test_a_link_that_is_refused_is_renewed(bench_for: BenchFor, server: Scripted, status: int) -> None:
+    server.play(media(sent=MIB), error(status), media(at=MIB))
+    taken = Taken(bench_for(server), server.url)
+    taken.fetch.run()
+    assert taken.content == FILE
+    assert taken.links == 2
+
+
+def test_an_expired_link_is_renewed(bench_for: BenchFor, sandbox: Sandbox) -> None:
+    bench = bench_for(sandbox)
+    generation, project = restored(sandbox, FILE)
+    link = get_link(bench.client, generation, project, None)
+    sandbox.expire_links()
+    taken = Taken(bench, "")
+    taken.fetch.get_link = lambda: get_link(bench.client, generation, project, None)
+    assert taken.fetch.run(link) != link
+    assert taken.content == FILE
+
+
+def test_links_that_are_always_refused_are_an_error(bench_for: BenchFor, server: Scripted) -> None:
+    server.play(error(403))
+    taken = Taken(bench_for(server, max_attempts=3), server.url)
+    with pytest.raises(errors.DiffioLinkRefusedError) as caught:
+        taken.fetch.run()
+    assert (taken.links, caught.value.status_code) == (3, 403)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://media.diffio.test/a.mp3", "ftp://x/a", "file:///etc/passwd", "https://me:pw@x.test", "", "/a"],
+)
+def test_a_link_to_where_none_may_lead_is_refused_and_tells_whose_it_was(
+    bench_for: BenchFor, server: Scripted, url: str
+) -> None:
+    taken = Taken(bench_for(server), url)
+    with pytest.raises(errors.DiffioAnswerError, match="only https will do") as caught:
+        taken.fetch.run()
+    assert (caught.value.generation_id, caught.value.may_be_billed, taken.links) == ("g", True, 1)
+
+
+# --- redirects --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_followed_without_credentials(
+    bench_for: BenchFor, server: Scripted, other_server: Scripted, status: int
+) -> None:
+    server.play(answer(status=status, headers={"Location": f"{other_server.url}/store/a.mp3?sig=x"}))
+    other_server.play(media())
+    taken = Taken(bench_for(server), f"{server.url}/m/t/a.mp3")
+    taken.fetch.run()
+    assert taken.content == FILE
+    assert other_server.requests[0].target == "/store/a.mp3?sig=x"
+    assert "authorization" not in other_server.requests[0].headers
+
+
+def test_a_relative_redirect_is_followed(bench_for: BenchFor, server: Scripted) -> None:
+    server.play(answer(status=302, headers={"Location": "../b.mp3"}), media())
+    Taken(bench_for(server), f"{server.url}/m/t/a.mp3").fetch.run()
+    assert server.requests[1].target == "/m/b.mp3"
+
+
+@pytest.mark.parametrize(
+    "location", ["http://evil.test/", "file:///etc/passwd", "https://me:pw@x.test/", "http://[bad", "ftp://x"]
+)
+def test_a_redirect_to_where_none_may_lead_is_refused(
+    bench_for: BenchFor, server: Scripted, location: str
+) -> None:
+    server.play(answer(status=302, headers={"Location": location}))
+    with pytest.raises(errors.DiffioAnswerError, match="only https will do"):
+        Taken(bench_for(server), server.url).fetch.run()
+
+
+@pytest.mark.parametrize("headers", [{"Location": "/again"}, {}])
+def test_redirects_are_bounded(bench_for: BenchFor, server: Scripted, headers: dict[str, str]) -> None:
+    server.play(answer(status=302, headers=headers))
+    with pytest.raises(errors.DiffioAnswerError, match="redirected more than 5 times"):
+        Taken(bench_for(server), server.url).fetch.run()
+    assert len(server.requests) <= 6
+
+
+# --- the other end ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        OSError(28, "No space left on device"),
+        errors.DiffioTransferError("Could not write s3://bucket/key: slow down."),
+        requests.ConnectionError("the store's own connection broke"),
+        ValueError("closed"),
+    ],
+    ids=lambda trouble: type(trouble).__name__,
+)
+def test_trouble_with_the_destination_is_not_taken_for_trouble_with_the_download(
+    bench_for: BenchFor, server: Scripted, trouble: Exception
+) -> None:
+    written: list[bytes] = []
+
+    def write(block: bytes) -> None:
+        written.append(block)
+        raise trouble
+
+    server.play(media())
+    bench = bench_for(server)
+    fetch = Fetch(bench.client, Taken(bench, server.url).get_link, write)
+    with pytest.raises(type(trouble)) as caught:
+        fetch.run()
+    assert caught.value is trouble
+    assert (len(written), len(server.requests), bench.naps) == (1, 1, [])
+
+
+def test_no_bytes_are_lost_where_the_break_is_in_the_middle_of_a_block(
+    bench_for: BenchFor, server: Scripted
+) -> None:
+    server.play(media(sent=MIB + 7), media(at=MIB))
+    taken = Taken(bench_for(server), server.url)
+    taken.fetch.run()
+    assert taken.content == FILE
+    assert ranges(server)[1] == (f"bytes={MIB}-", '"one"')
+
+
+def test_a_fetch_shows_no_link(bench_for: BenchFor, server: Scripted) -> None:
+    signature = "signature-0123456789abcdef"
+    server.play(media(sent=10), error(500))
+    taken = Taken(bench_for(server, max_attempts=2), f"{server.url}/a.mp3?sig={signature}")
+    with pytest.raises(errors.DiffioTransferError) as caught:
+        taken.fetch.run()
+    assert signature not in everything_said(caught.value) + repr(taken.fetch)
