@@ -199,6 +199,8 @@ class Fetch:
         if stream.validator or not stream.offset:
             self._validator = stream.validator
         for block in self._beyond_what_is_there(stream):
+            if self.total_bytes is not None and self.size_bytes + len(block) > self.total_bytes:
+                raise _changed(f"it goes on after the {self.total_bytes} bytes that were announced")
             try:
                 self.write(block)
             except Exception as error:

@@ -305,6 +305,18 @@ def test_another_range_than_was_asked_for_is_not_written(
     assert taken.content == FILE[:MIB]
 
 
+def test_a_host_that_sends_more_than_it_announced_is_not_listened_to_for_ever(
+    bench_for: BenchFor, server: Scripted
+) -> None:
+    span = f"bytes {MIB}-{4 * MIB - 1}/{4 * MIB}"
+    server.play(media(sent=MIB), answer(FILE, 206, headers={"Content-Range": span}))
+    taken = Taken(bench_for(server), server.url)
+    with pytest.raises(errors.DiffioTransferError, match="goes on after the 4194304 bytes"):
+        taken.fetch.run()
+    assert len(taken.content) <= 4 * MIB
+    assert len(server.requests) == 2
+
+
 def test_an_empty_file_is_a_file(bench_for: BenchFor, server: Scripted) -> None:
     server.play(media(b""))
     taken = Taken(bench_for(server), server.url)
