@@ -51,6 +51,21 @@ class TaskMemory:
 
         :raises DiffioMemoryError: when the record could not be read.
         """
+        record = self._read(step)
+        if record and record.get("fingerprint") != fingerprint:
+            log.info("The input of this task is not what it was, so its record of %r does not count.", step)
+            return {}
+        return record
+
+    def has(self, step: str) -> bool:
+        """
+        Return whether a step has recorded anything, for whichever input.
+
+        :raises DiffioMemoryError: when the record could not be read.
+        """
+        return bool(self._read(step))
+
+    def _read(self, step: str) -> dict[str, Any]:
         if self._store is None:
             return {}
         failure = ""
@@ -61,12 +76,7 @@ class TaskMemory:
             failure = type(error).__name__
         if failure:
             raise DiffioMemoryError(f"The task's record of {step!r} could not be read ({failure}).")
-        if not isinstance(record, Mapping):
-            return {}
-        if record.get("fingerprint") != fingerprint:
-            log.info("The input of this task is not what it was, so its record of %r does not count.", step)
-            return {}
-        return dict(record)
+        return dict(record) if isinstance(record, Mapping) else {}
 
     def intend(self, step: str, fingerprint: str, **facts: Any) -> None:
         """

@@ -59,20 +59,28 @@ class Wait:
     max_poll_interval: float
 
     @classmethod
-    def beginning_now(
-        cls,
-        *,
-        generation_id: str,
-        project_id: str | None,
-        diffio_conn_id: str,
-        timeout: float,
-        poll_interval: float,
-        max_poll_interval: float,
+    def of_task(
+        cls, task: Any, context: Mapping[str, Any], generation_id: str, project_id: str | None
     ) -> Wait:
-        check_intervals(poll_interval, max_poll_interval)
+        """
+        Begin a wait for a task, which ends with its ``timeout`` or its ``execution_timeout``.
+
+        Airflow 3 does not count deferred time towards ``execution_timeout``, Airflow 2 does; with a deadline
+        of our own it means the same on both.
+        """
+        check_intervals(task.poll_interval, task.max_poll_interval)
         now = time.time()
+        deadline = now + task.timeout
+        if task.execution_timeout is not None:
+            deadline = min(deadline, _try_began(context, now) + task.execution_timeout.total_seconds())
         return cls(
-            generation_id, project_id, diffio_conn_id, now, now + timeout, poll_interval, max_poll_interval
+            generation_id=generation_id,
+            project_id=project_id,
+            diffio_conn_id=task.diffio_conn_id,
+            started_at=now,
+            deadline=deadline,
+            poll_interval=task.poll_interval,
+            max_poll_interval=task.max_poll_interval,
         )
 
     @classmethod
@@ -117,16 +125,20 @@ class Wait:
         """Ask once, and decide."""
         return look(hook, self.decision(), progress_log)
 
-    def hold(self, hook: DiffioHook, progress_log: ProgressLog) -> GenerationProgress:
+    def hold(self, hook: DiffioHook, progress_log: ProgressLog) -> Succeeded | Failed:
         """Wait on the worker until it is over."""
-        return hook.wait_for_generation(
-            self.generation_id,
-            self.project_id,
-            poll_interval=self.poll_interval,
-            max_poll_interval=self.max_poll_interval,
-            timeout=max(0.0, self.deadline - time.time()),
-            on_progress=progress_log.seen,
-        )
+        try:
+            progress = hook.wait_for_generation(
+                self.generation_id,
+                self.project_id,
+                poll_interval=self.poll_interval,
+                max_poll_interval=self.max_poll_interval,
+                timeout=max(0.0, self.deadline - time.time()),
+                on_progress=progress_log.seen,
+            )
+        except DiffioError as error:
+            return Failed(error)
+        return Succeeded(progress)
 
     def defer(self, task: Any, method_name: str, carried: Mapping[str, Any]) -> NoReturn:
         """Hand the wait over to the triggerer; the task goes on in ``method_name``."""
@@ -145,6 +157,11 @@ class Wait:
             timeout=timedelta(seconds=max(0.0, self.deadline - now) + MIN_DEFERRAL + _BACKSTOP),
         )
         raise AssertionError("defer() returned")  # pragma: no cover - it raises TaskDeferred
+
+
+def _try_began(context: Mapping[str, Any], now: float) -> float:
+    began = getattr(context.get("ti"), "start_date", None)
+    return float(began.timestamp()) if began is not None else now
 
 
 def look(hook: DiffioHook, waiting: GenerationWait, progress_log: ProgressLog) -> Decision:
@@ -179,13 +196,14 @@ def wait_or_defer(
     :raises TaskDeferred: when the task goes on in ``method_name``.
     :raises DiffioGenerationError: when it failed or is not over in time.
     """
+    task.generation_in_flight = wait.generation_id
     progress_log = ProgressLog(task.log)
     decision = wait.look(hook, progress_log)
     if isinstance(decision, LookAgain):
-        if not deferrable:
-            return wait.hold(hook, progress_log)
-        wait.defer(task, method_name, carried)
-    return _outcome(decision)
+        if deferrable:
+            wait.defer(task, method_name, carried)
+        decision = wait.hold(hook, progress_log)
+    return _outcome(task, wait, decision)
 
 
 def resume(
@@ -206,19 +224,28 @@ def resume(
     :raises DiffioGenerationError: when it failed or is not over in time.
     """
     wait = Wait.resumed(event, stored)
+    task.generation_in_flight = wait.generation_id
     decision = wait.look(hook, ProgressLog(task.log))
     if isinstance(decision, LookAgain):
         task.log.warning(
             "The triggerer reported %r, but generation %s is not over.", event["status"], wait.generation_id
         )
         wait.defer(task, method_name, carried)
-    return _outcome(decision)
+    return _outcome(task, wait, decision)
 
 
-def _outcome(decision: Succeeded | Failed) -> GenerationProgress:
-    if isinstance(decision, Failed):
-        raise decision.error
-    return decision.progress
+def _outcome(task: Any, wait: Wait, decision: Succeeded | Failed) -> GenerationProgress:
+    if isinstance(decision, Succeeded):
+        return decision.progress
+    if isinstance(decision.error, DiffioGenerationTimeoutError) and _ends_with_execution_timeout(task, wait):
+        from airflow.providers.common.compat.sdk import AirflowTaskTimeout
+
+        raise AirflowTaskTimeout(f"execution_timeout passed. {decision.error}") from decision.error
+    raise decision.error
+
+
+def _ends_with_execution_timeout(task: Any, wait: Wait) -> bool:
+    return task.execution_timeout is not None and wait.deadline < wait.started_at + task.timeout
 
 
 def event_status(decision: Succeeded | Failed) -> str:

@@ -143,7 +143,8 @@ class DiffioHook(BaseHook):
         Calls ``create_project``, then the upload protocol that its answer asks for, and after an edge upload
         ``complete_project_upload``. Creating a project is not idempotent: when this fails half-way, an
         unfinished project stays behind at Diffio, which costs nothing and can not be deleted. An error
-        carries its ``project_id``.
+        carries its ``project_id``. When the upload's permission is refused or runs out, it is tried once
+        more, in a new project.
 
         :param source: a local path, a URI (``s3://conn_id@bucket/key``), a path relative to the root that
             ``source_conn_id`` or the Diffio connection configures, or a seekable binary stream.
@@ -160,7 +161,7 @@ class DiffioHook(BaseHook):
         :raises DiffioError: when a step did not work.
         """
         from airflow_provider_diffio.api import endpoints, models, uploads
-        from airflow_provider_diffio.api.errors import DiffioError
+        from airflow_provider_diffio.api.errors import DiffioError, DiffioUploadRefusedError
 
         recording = self._source(source, file_name, source_conn_id)
         media_type = content_type or uploads.guess_content_type(recording.name)
@@ -171,30 +172,38 @@ class DiffioHook(BaseHook):
             file_format=file_format,
             params=params,
         )
-        client = self.get_conn()
-        created = client.call(call, request_options)
-        self.log.info(
-            "Created project %s; uploading %s (%d bytes).",
-            created.api_project_id,
-            recording.name,
-            recording.size_bytes,
-        )
-        project = models.Project(
-            api_project_id=created.api_project_id,
-            file_name=recording.name,
-            content_type=media_type,
-            size_bytes=recording.size_bytes,
-            status="uploading",
-        )
-        if on_created is not None:
-            on_created(created, project)
+
+        def upload_into_new_project() -> models.Project:
+            created = self.get_conn().call(call, request_options)
+            self.log.info(
+                "Created project %s; uploading %s (%d bytes).",
+                created.api_project_id,
+                recording.name,
+                recording.size_bytes,
+            )
+            project = models.Project(
+                api_project_id=created.api_project_id,
+                file_name=recording.name,
+                content_type=media_type,
+                size_bytes=recording.size_bytes,
+                status="uploading",
+            )
+            if on_created is not None:
+                on_created(created, project)
+            try:
+                uploads.upload(self.get_conn(), created, recording, media_type, options=request_options)
+                status = self._confirm_upload(created, recording, request_options)
+            except DiffioError as error:
+                error.project_id = created.api_project_id
+                raise
+            return replace(project, status=status)
+
         try:
-            uploads.upload(client, created, recording, media_type, options=request_options)
-            status = self._confirm_upload(created, recording, request_options)
-        except DiffioError as error:
-            error.project_id = created.api_project_id
-            raise
-        return replace(project, status=status)
+            return upload_into_new_project()
+        except DiffioUploadRefusedError as error:
+            # A slow upload can outlive its permission, and only a new project comes with a new one.
+            self.log.warning("%s Trying once more.", error)
+        return upload_into_new_project()
 
     def _confirm_upload(self, created: models.CreatedProject, recording: Source, options: Options) -> str:
         from airflow_provider_diffio.api import endpoints, models, uploads

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-if TYPE_CHECKING:
-    from airflow_provider_diffio.hooks.diffio import DiffioHook
+from airflow_provider_diffio.task import DiffioTask
 
 
-class DiffioOperator(BaseOperator):
+class DiffioOperator(DiffioTask, BaseOperator):
     """
     Base of the operators: knows the connection and has a hook.
 
@@ -25,10 +23,4 @@ class DiffioOperator(BaseOperator):
     def __init__(self, *, diffio_conn_id: str = "diffio_default", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.diffio_conn_id = diffio_conn_id
-
-    @cached_property
-    def hook(self) -> DiffioHook:
-        """The hook, made when it is needed first."""
-        from airflow_provider_diffio.hooks.diffio import DiffioHook
-
-        return DiffioHook(self.diffio_conn_id)
+        self._use_default_retry_policy()

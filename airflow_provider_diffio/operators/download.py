@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from airflow_provider_diffio.memory import TaskMemory
 from airflow_provider_diffio.operators.base import DiffioOperator
 from airflow_provider_diffio.outcomes import airflow_outcomes
+from airflow_provider_diffio.saving import Destination, Overwrite, save_once
 from airflow_provider_diffio.values import read_generation_ids
-
-if TYPE_CHECKING:
-    from airflow_provider_diffio.hooks.diffio import Overwrite
 
 
 class DiffioDownloadOperator(DiffioOperator):
@@ -32,7 +31,9 @@ class DiffioDownloadOperator(DiffioOperator):
     :param download_type: ``audio`` (or ``mp3``, the same), ``video`` or ``transcript`` (templated); when not
         given, the video of a video project, otherwise the audio.
     :param output_conn_id: connection that relative paths and stores are reached through (templated).
-    :param overwrite: ``replace`` what is there (the default), or ``error`` if there is something.
+    :param overwrite: ``replace`` what is there (the default); ``skip``: keep the file when an earlier try of
+        this task wrote it and its size and digest are as recorded, and fetch nothing then (Airflow 3.3 and
+        later remember it; otherwise it is replaced); or ``error`` if there is another file.
     :param ready_timeout: seconds to wait for a file that Diffio is still putting in place after completion.
     :param diffio_conn_id: id of the Diffio connection (templated).
     :raises AirflowFailException: for what a retry can not mend, such as a path outside of its root or a
@@ -70,13 +71,18 @@ class DiffioDownloadOperator(DiffioOperator):
     def execute(self, context: Any) -> dict[str, Any]:
         with airflow_outcomes():
             generation_id, project_id = read_generation_ids(self.generation)
-            file = self.hook.download(
-                generation_id,
-                project_id,
-                self.path,
-                self.download_type,
+            destination = Destination(
+                path=self.path,
+                download_type=self.download_type,
                 output_conn_id=self.output_conn_id,
                 overwrite=self.overwrite,
+            )
+            file = save_once(
+                self.hook,
+                generation_id,
+                project_id,
+                destination,
+                TaskMemory.of(context),
                 ready_timeout=self.ready_timeout,
             )
         return file.to_value()

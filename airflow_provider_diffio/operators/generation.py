@@ -99,14 +99,7 @@ class DiffioCreateGenerationOperator(DiffioOperator):
             generation = buy(self.hook, order, TaskIdentity.of(context), TaskMemory.of(context)).to_value()
             if not self.wait_for_completion:
                 return generation
-            wait = Wait.beginning_now(
-                generation_id=generation["generation_id"],
-                project_id=generation["api_project_id"],
-                diffio_conn_id=self.diffio_conn_id,
-                timeout=self.timeout,
-                poll_interval=self.poll_interval,
-                max_poll_interval=self.max_poll_interval,
-            )
+            wait = Wait.of_task(self, context, generation["generation_id"], generation["api_project_id"])
             progress = wait_or_defer(
                 self, self.hook, wait, deferrable=self.deferrable, carried={"generation": generation}
             )

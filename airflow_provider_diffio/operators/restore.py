@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow.providers.common.compat.sdk import conf
 
@@ -16,11 +16,9 @@ from airflow_provider_diffio.memory import TaskMemory
 from airflow_provider_diffio.operators.base import DiffioOperator
 from airflow_provider_diffio.outcomes import airflow_outcomes
 from airflow_provider_diffio.purchase import Order, TaskIdentity, buy
+from airflow_provider_diffio.saving import Destination, Overwrite, save_once
 from airflow_provider_diffio.uploading import Recording, upload_once
 from airflow_provider_diffio.waiting import Wait, resume, wait_or_defer
-
-if TYPE_CHECKING:
-    from airflow_provider_diffio.hooks.diffio import Overwrite
 
 
 class DiffioRestoreOperator(DiffioOperator):
@@ -52,7 +50,8 @@ class DiffioRestoreOperator(DiffioOperator):
     :param file_format: short label of the format, such as ``wav`` (templated).
     :param source_conn_id: connection that the source is reached through (templated).
     :param output_conn_id: connection that the path is reached through (templated).
-    :param overwrite: ``replace`` what is there (the default), or ``error`` if there is something.
+    :param overwrite: ``replace`` what is there (the default), ``skip`` or ``error``; see
+        :class:`DiffioDownloadOperator`.
     :param deferrable: wait on the triggerer, holding no worker. Default: ``[operators] default_deferrable``.
     :param poll_interval: seconds between looks at first.
     :param max_poll_interval: seconds between looks at most.
@@ -126,9 +125,9 @@ class DiffioRestoreOperator(DiffioOperator):
 
     def execute(self, context: Any) -> dict[str, Any]:
         with airflow_outcomes():
-            self._order(project_id="").check()
-            self.hook.check_download(self.path, self.download_type, self.output_conn_id, self.overwrite)
             memory = TaskMemory.of(context)
+            self._order(project_id="").check()
+            self._destination().check(self.hook, memory)
             recording = Recording(
                 source=self.source,
                 file_name=self.file_name,
@@ -140,16 +139,9 @@ class DiffioRestoreOperator(DiffioOperator):
             project = upload_once(self.hook, recording, memory)
             order = self._order(project.api_project_id)
             generation = buy(self.hook, order, TaskIdentity.of(context), memory)
-            wait = Wait.beginning_now(
-                generation_id=generation.generation_id,
-                project_id=generation.api_project_id,
-                diffio_conn_id=self.diffio_conn_id,
-                timeout=self.timeout,
-                poll_interval=self.poll_interval,
-                max_poll_interval=self.max_poll_interval,
-            )
+            wait = Wait.of_task(self, context, generation.generation_id, project.api_project_id)
             wait_or_defer(self, self.hook, wait, deferrable=self.deferrable, carried={})
-            return self._download(wait.generation_id, project.api_project_id)
+            return self._save(wait.generation_id, project.api_project_id, memory)
 
     def execute_complete(
         self, context: Any, event: Any = None, wait: Mapping[str, Any] | None = None
@@ -158,7 +150,7 @@ class DiffioRestoreOperator(DiffioOperator):
         with airflow_outcomes():
             resume(self, self.hook, event, wait, carried={})
             fields = wait or event
-            return self._download(fields["generation_id"], fields["project_id"])
+            return self._save(fields["generation_id"], fields["project_id"], TaskMemory.of(context))
 
     def _order(self, project_id: str) -> Order:
         return Order(
@@ -169,13 +161,13 @@ class DiffioRestoreOperator(DiffioOperator):
             idempotency_key=self.idempotency_key,
         )
 
-    def _download(self, generation_id: str, project_id: str) -> dict[str, Any]:
-        file = self.hook.download(
-            generation_id,
-            project_id,
-            self.path,
-            self.download_type,
+    def _destination(self) -> Destination:
+        return Destination(
+            path=self.path,
+            download_type=self.download_type,
             output_conn_id=self.output_conn_id,
             overwrite=self.overwrite,
         )
-        return file.to_value()
+
+    def _save(self, generation_id: str, project_id: str, memory: TaskMemory) -> dict[str, Any]:
+        return save_once(self.hook, generation_id, project_id, self._destination(), memory).to_value()

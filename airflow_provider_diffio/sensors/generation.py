@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow.providers.common.compat.sdk import (
     AirflowFailException,
     AirflowSensorTimeout,
     AirflowSkipException,
+    AirflowTaskTimeout,
     BaseSensorOperator,
     PokeReturnValue,
     conf,
@@ -28,14 +29,12 @@ from airflow_provider_diffio.api.polling import (
     Succeeded,
 )
 from airflow_provider_diffio.outcomes import airflow_outcomes
+from airflow_provider_diffio.task import DiffioTask
 from airflow_provider_diffio.values import finished_value, read_generation_ids
 from airflow_provider_diffio.waiting import ProgressLog, Wait, look, resume, wait_or_defer
 
-if TYPE_CHECKING:
-    from airflow_provider_diffio.hooks.diffio import DiffioHook
 
-
-class DiffioGenerationSensor(BaseSensorOperator):
+class DiffioGenerationSensor(DiffioTask, BaseSensorOperator):
     """
     Wait until a generation is complete: on the triggerer, poking, or rescheduling.
 
@@ -76,13 +75,7 @@ class DiffioGenerationSensor(BaseSensorOperator):
         self.poll_interval = poll_interval
         self.max_poll_interval = max_poll_interval
         self.diffio_conn_id = diffio_conn_id
-
-    @cached_property
-    def hook(self) -> DiffioHook:
-        """The hook, made when it is needed first."""
-        from airflow_provider_diffio.hooks.diffio import DiffioHook
-
-        return DiffioHook(self.diffio_conn_id)
+        self._use_default_retry_policy()
 
     @cached_property
     def _progress_log(self) -> ProgressLog:
@@ -93,14 +86,7 @@ class DiffioGenerationSensor(BaseSensorOperator):
             return super().execute(context)
         with self._outcomes():
             generation_id, project_id = read_generation_ids(self.generation)
-            wait = Wait.beginning_now(
-                generation_id=generation_id,
-                project_id=project_id,
-                diffio_conn_id=self.diffio_conn_id,
-                timeout=self.timeout,
-                poll_interval=self.poll_interval,
-                max_poll_interval=self.max_poll_interval,
-            )
+            wait = Wait.of_task(self, context, generation_id, project_id)
             progress = wait_or_defer(self, self.hook, wait, deferrable=True, carried={})
         return finished_value(self.generation, progress)
 
@@ -138,7 +124,7 @@ class DiffioGenerationSensor(BaseSensorOperator):
                     yield
                 except (DiffioGenerationFailedError, DiffioGenerationTimeoutError) as error:
                     _raise(error)
-        except (AirflowFailException, AirflowSensorTimeout) as error:
+        except (AirflowFailException, AirflowSensorTimeout, AirflowTaskTimeout) as error:
             if self.soft_fail or getattr(self, "never_fail", False):
                 raise AirflowSkipException(f"Skipped, since soft_fail is set: {error}") from error
             raise

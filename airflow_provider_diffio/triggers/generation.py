@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from airflow_provider_diffio.task import kill_notice
+
 if TYPE_CHECKING:
     from airflow_provider_diffio.api.async_client import DiffioAsyncClient
     from airflow_provider_diffio.api.polling import Decision, GenerationWait
@@ -86,6 +88,15 @@ class DiffioGenerationTrigger(BaseTrigger):
                 "max_poll_interval": self.max_poll_interval,
             }
         )
+
+    async def on_kill(self) -> None:
+        """
+        Say what goes on at Diffio (Airflow 3.3 and later call this).
+
+        It is called for a user's kill, and also when the task is cleared or another triggerer takes over, so
+        it is no reason to give anything up.
+        """
+        self.log.warning("%s", kill_notice(self.generation_id))
 
     async def _status(self) -> str:
         from airflow.providers.common.compat.sdk import AirflowNotFoundException

@@ -149,7 +149,7 @@ def test_a_record_that_can_not_be_read_is_not_taken_for_none(
 def test_records_hold_no_secret(bench: Bench, restore: DiffioRestoreOperator, sandbox: Sandbox) -> None:
     bench.run(restore)
     stored = str(bench.state_store)
-    assert set(bench.state_store) == {"diffio_project", "diffio_generation"}
+    assert set(bench.state_store) == {"diffio_project", "diffio_generation", "diffio_file"}
     assert sandbox.api_key not in stored
     assert "http" not in stored
     assert "v1." not in stored
@@ -162,3 +162,38 @@ def test_a_retried_upload_returns_the_project_that_is_there(
     first = bench.run(upload).value
     assert bench.run(upload, try_number=2).value == first
     assert sandbox.ledger()["totals"]["projects"] == 1
+
+
+def test_skip_keeps_the_file_that_an_earlier_try_wrote(
+    bench: Bench, dag: Any, recording: Path, sandbox: Sandbox
+) -> None:
+    restore = DiffioRestoreOperator(
+        task_id="restore", source=str(recording), path="out/", overwrite="skip", poll_interval=0.1, dag=dag
+    )
+    first = bench.run(restore).value
+    before = len(sandbox.requests())
+    assert bench.run(restore, try_number=2).value == first
+    later = [request["path"] for request in sandbox.requests()[before:]]
+    assert later == ["/v1/get_generation_progress", "/v1/get_generation_progress"]
+
+    Path(first["path"]).write_bytes(b"somebody else")
+    again = bench.run(restore, try_number=3).value
+    assert again == first
+    assert Path(first["path"]).read_bytes() == recording.read_bytes()
+
+
+def test_error_does_not_mind_the_file_of_an_earlier_try(
+    bench: Bench, dag: Any, recording: Path, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    restore = DiffioRestoreOperator(
+        task_id="restore",
+        source=str(recording),
+        path="out.mp3",
+        overwrite="error",
+        poll_interval=0.1,
+        dag=dag,
+    )
+    crash_after(monkeypatch, DiffioHook, "download")
+    run_until_crash(bench, restore)
+    assert (output / "out.mp3").exists()
+    assert bench.run(restore, try_number=2).state == "success"

@@ -159,6 +159,7 @@ def test_the_key_depends_on_task_and_request_and_not_on_the_try() -> None:
         ({"model": "a b"}, "no model id"),
         ({"overwrite": "maybe"}, "overwrite must be"),
         ({"source": "/nowhere/at/all.wav"}, "all.wav"),
+        ({"path": __file__, "overwrite": "error"}, "exists already"),
         ({"path": "nosuchscheme://bucket/x"}, "nosuchscheme"),
     ],
 )
