@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import io
 import logging
 import os
@@ -15,7 +16,7 @@ from typing import ClassVar
 
 from airflow_provider_diffio.storage.failures import already_there
 from airflow_provider_diffio.storage.location import FileFacts, Location
-from airflow_provider_diffio.storage.writer import Sink, part_name
+from airflow_provider_diffio.storage.writer import Sink, is_part_name, part_name
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +75,9 @@ class LocalSink:
     """
     Writes to a hidden file in the destination's own directory and renames it: the one step that is atomic.
 
+    The hidden file is locked as long as somebody writes it. A process that was killed can not remove what it
+    wrote, but its lock is gone; whoever writes the same destination next removes it.
+
     :param target: the destination.
     :param overwrite: whether a file that is there may be replaced.
     """
@@ -87,10 +91,16 @@ class LocalSink:
 
     def open(self) -> None:
         """Create the directories and the hidden file, with the permissions that the umask allows."""
+        _remove_abandoned(self._target)
         self._check_target()
         self._target.parent.mkdir(parents=True, exist_ok=True)
         self._created = True  # from here on a file may exist, should an interrupt come in between
         self._file = self._part.open("xb")
+        while not _lock(self._file.fileno(), self._part):
+            # Somebody tidied up in the instant between the creation and the lock.
+            self.discard()
+            self._part = self._target.with_name(part_name(self._target.name))
+            self._file = self._part.open("xb")
 
     def write(self, block: bytes) -> None:
         """Append to the hidden file."""
@@ -100,13 +110,13 @@ class LocalSink:
         """Bring the bytes to the disk, then give them their name."""
         self._handle.flush()
         os.fsync(self._handle.fileno())
-        self._handle.close()
         self._check_target()
         if self._overwrite:
             self._part.replace(self._target)
         else:
             self._link()
         self._created = False
+        self._handle.close()  # and with it the lock, which nobody must get before the file has its name
         _sync_directory(self._target.parent)
 
     def discard(self) -> None:
@@ -145,6 +155,39 @@ class LocalSink:
             self._part.replace(self._target)
         else:
             self._part.unlink()
+
+
+def _lock(descriptor: int, path: Path) -> bool:
+    """Lock a new file; False when it was removed before that, or is about to be."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        # A filesystem without locks: nobody can lock there, so nobody takes the file for abandoned.
+        return True
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _remove_abandoned(target: Path) -> None:
+    """Remove hidden files of killed processes that were to become ``target``, as far as that is certain."""
+    try:
+        with os.scandir(target.parent) as entries:
+            parts = [entry.path for entry in entries if is_part_name(entry.name, target.name)]
+    except OSError:  # the directory is yet to be made, or can not be listed
+        return
+    for part in parts:
+        with suppress(OSError):  # locked, so it is being written; or not ours; or gone
+            descriptor = os.open(part, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                Path(part).unlink()
+                log.info("Removed %s, which a killed process had left.", part)
+            finally:
+                os.close(descriptor)
 
 
 def _require_regular(mode: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -148,5 +149,14 @@ def publishing(sink: Sink, uri: str) -> Iterator[Writer]:
 
 def part_name(name: str) -> str:
     """Make up a hidden name, next to ``name``, that no other writer uses."""
-    stem = name.encode()[:_LONGEST_STEM_BYTES].decode(errors="ignore")
-    return f".{stem}.{uuid.uuid4().hex}{_PART_SUFFIX}"
+    return f".{_stem(name)}.{uuid.uuid4().hex}{_PART_SUFFIX}"
+
+
+def is_part_name(candidate: str, name: str) -> bool:
+    """Tell whether :func:`part_name` could have made ``candidate`` up for ``name``."""
+    made_up = rf"\.{re.escape(_stem(name))}\.[0-9a-f]{{32}}{re.escape(_PART_SUFFIX)}"
+    return re.fullmatch(made_up, candidate, re.DOTALL) is not None
+
+
+def _stem(name: str) -> str:
+    return name.encode()[:_LONGEST_STEM_BYTES].decode(errors="ignore")

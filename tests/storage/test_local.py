@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
 import signal
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -193,20 +195,7 @@ class TestBreaking:
         assert (tmp_path / "a.wav").read_bytes() == OLD
 
     def test_a_killed_process_leaves_the_old_file(self, target: Location, tmp_path: Path) -> None:
-        script = textwrap.dedent(
-            f"""
-            import time
-            from airflow_provider_diffio.storage import resolve
-            with resolve({target.uri!r}).writer() as writer:
-                for _ in range(64):
-                    writer.write(b"x" * 2**20)
-                print("written", flush=True)
-                time.sleep(600)
-            """
-        )
-        with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "written\n"
+        with writer_process(target.uri) as process:
             process.send_signal(signal.SIGKILL)
         assert (tmp_path / "a.wav").read_bytes() == OLD
         assert [location.name for location in resolve(f"{tmp_path}/").list_files()] == ["a.wav"]
@@ -226,6 +215,114 @@ class TestBreaking:
     def test_a_parent_that_is_a_file(self, target: Location) -> None:
         with pytest.raises(DiffioInputError), resolve(f"{target.uri}/b.wav").writer():
             pass
+
+
+class TestWhatKilledWritersLeave:
+    @pytest.fixture
+    def abandoned(self, target: Location, tmp_path: Path) -> Path:
+        """A hidden file whose writer was killed while it wrote to the target."""
+        with writer_process(target.uri) as process:
+            process.send_signal(signal.SIGKILL)
+        (part,) = tmp_path.glob(".a.wav.*.part")
+        return part
+
+    @pytest.mark.parametrize("overwrite", [True, False])
+    def test_the_next_writer_removes_it(
+        self, target: Location, abandoned: Path, tmp_path: Path, overwrite: bool
+    ) -> None:
+        if not overwrite:
+            (tmp_path / "a.wav").unlink()
+        with target.writer(overwrite=overwrite) as writer:
+            assert not abandoned.exists()
+            writer.write(NEW)
+        assert names(tmp_path) == ["a.wav"]
+
+    @pytest.mark.usefixtures("abandoned")
+    def test_also_where_the_name_is_taken_already(self, target: Location, tmp_path: Path) -> None:
+        with pytest.raises(DiffioInputError, match="already"), target.writer(overwrite=False):
+            pass
+        assert names(tmp_path) == ["a.wav"]
+
+    def test_the_writer_of_another_file_leaves_it(self, abandoned: Path, tmp_path: Path) -> None:
+        for name in ("b.wav", "a.wav.bak", "wav"):
+            with resolve(str(tmp_path / name)).writer() as writer:
+                writer.write(NEW)
+        assert abandoned.exists()
+
+    def test_what_is_still_written_stays(self, target: Location, tmp_path: Path) -> None:
+        with writer_process(target.uri) as process:
+            with target.writer() as writer:
+                writer.write(NEW)
+                assert len(list(tmp_path.glob(".a.wav.*.part"))) == 2
+            assert len(list(tmp_path.glob(".a.wav.*.part"))) == 1
+            assert (tmp_path / "a.wav").read_bytes() == NEW
+            process.send_signal(signal.SIGTERM)
+
+    def test_two_writers_at_once_both_publish(self, target: Location, tmp_path: Path) -> None:
+        with target.writer() as first:
+            first.write(OLD)
+            with target.writer() as second:
+                second.write(NEW)
+            assert (tmp_path / "a.wav").read_bytes() == NEW
+        assert (tmp_path / "a.wav").read_bytes() == OLD
+        assert names(tmp_path) == ["a.wav"]
+
+    def test_a_file_that_was_removed_before_its_lock_is_made_anew(
+        self, target: Location, tmp_path: Path, mocker: MockerFixture
+    ) -> None:
+        lock = fcntl.flock
+        removed: list[Path] = []
+
+        def too_late(descriptor: int, operation: int) -> None:
+            if not removed:
+                (part,) = tmp_path.glob(".a.wav.*.part")
+                part.unlink()
+                removed.append(part)
+            lock(descriptor, operation)
+
+        mocker.patch("fcntl.flock", too_late)
+        with target.writer() as writer:
+            writer.write(NEW)
+        assert removed
+        assert (tmp_path / "a.wav").read_bytes() == NEW
+        assert names(tmp_path) == ["a.wav"]
+
+    def test_a_new_file_that_is_being_removed_is_made_anew(
+        self, target: Location, tmp_path: Path, mocker: MockerFixture
+    ) -> None:
+        mocker.patch("fcntl.flock", side_effect=[BlockingIOError(errno.EWOULDBLOCK, "locked"), None])
+        with target.writer() as writer:
+            writer.write(NEW)
+        assert (tmp_path / "a.wav").read_bytes() == NEW
+        assert names(tmp_path) == ["a.wav"]
+
+    def test_without_locks_nothing_is_taken_for_abandoned(
+        self, target: Location, abandoned: Path, tmp_path: Path, mocker: MockerFixture
+    ) -> None:
+        mocker.patch("fcntl.flock", side_effect=OSError(errno.ENOLCK, "No locks available"))
+        with target.writer() as writer:
+            writer.write(NEW)
+        assert names(tmp_path) == [abandoned.name, "a.wav"]
+
+
+@contextmanager
+def writer_process(uri: str) -> Iterator[subprocess.Popen[str]]:
+    """A process in the middle of writing to a location; waited for at the end."""
+    script = textwrap.dedent(
+        f"""
+        import time
+        from airflow_provider_diffio.storage import resolve
+        with resolve({uri!r}).writer() as writer:
+            for _ in range(64):
+                writer.write(b"x" * 2**20)
+            print("written", flush=True)
+            time.sleep(600)
+        """
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "written\n"
+        yield process
 
 
 class TestNotOverwriting:
