@@ -76,7 +76,10 @@ class Airflow2Bench:
         error: BaseException | None = None
         try:
             ti.run(ignore_all_deps=True, ignore_ti_state=True, mark_success=False)
-        except Exception as raised:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as raised:
+            # Airflow's own time-out is no Exception.
             error = raised
         ti.refresh_from_db()
         outcome = Outcome(
