@@ -39,6 +39,19 @@ class Pipeline:
         return run_id
 
 
+def make_trouble(sandbox: SandboxProcess) -> None:
+    """Let everything go wrong once or twice: what is logged of trouble must hold no secret either."""
+    sandbox.add_fault("status", path="*create_project", status=503, headers={"Retry-After": "1"})
+    sandbox.add_fault("reset-before", path="/v1/uploads/parts/*", bytes=1000)
+    sandbox.add_fault("status", path="/v1/uploads/complete", status=500)
+    sandbox.add_fault("reset-after", path="*-generation")
+    sandbox.add_fault("status", path="*get_generation_progress", status=502, nth=2, times=2)
+    sandbox.add_fault("reset-before", path="*get_generation_progress", nth=4)
+    sandbox.add_fault("status", path="*get_generation_download", status=500)
+    sandbox.add_fault("truncate", path="/m/*", bytes=20_000)
+    sandbox.add_fault("status", path="/m/*", status=403, nth=3)
+
+
 @pytest.fixture(scope="module")
 def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
     folder = tmp_path_factory.mktemp("pipeline")
@@ -56,6 +69,7 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
             # The most talkative level shows what libraries log of requests.
             "AIRFLOW__LOGGING__LOGGING_LEVEL": "DEBUG",
         }
+        make_trouble(sandbox)
         with LocalAirflow(folder / "airflow", EXAMPLES, env=env, paused_at_creation=True) as airflow:
             yield Pipeline(airflow, sandbox, folder)
 
@@ -105,6 +119,7 @@ def test_nightly_cleanup_restores_what_is_new_and_skips_what_is_done(pipeline: P
 
 
 def test_no_secret_is_left_in_logs_xcoms_rendered_fields_or_the_database(pipeline: Pipeline) -> None:
+    assert all(fault["struck"] for fault in pipeline.sandbox.faults()), "some trouble did not come"
     used = {(request["origin"], request["authorization"]) for request in pipeline.sandbox.requests()}
     assert used == {("api", "api-key"), ("media", "upload-token"), ("media", "none")}
     assert not [r for r in pipeline.sandbox.requests() if r["origin"] == "media" and r["apiKeySeen"]]
