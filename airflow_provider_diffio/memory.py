@@ -15,7 +15,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from airflow_provider_diffio.api.errors import DiffioError
+from airflow_provider_diffio.api.errors import DiffioError, DiffioInputError
 
 log = logging.getLogger(__name__)
 
@@ -109,8 +109,16 @@ class TaskMemory:
 
 
 def fingerprint(**parts: Any) -> str:
-    """Return a digest of what identifies an input; the parts must be plain JSON."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    """
+    Return a digest of what identifies an input.
+
+    :raises DiffioInputError: when a part is not plain JSON, and so could not be sent either.
+    """
+    try:
+        text = json.dumps(parts, sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise DiffioInputError(f"An argument can not be sent as JSON: {error}.") from None
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _key(step: str) -> str:

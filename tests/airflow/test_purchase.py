@@ -160,6 +160,7 @@ def test_the_key_depends_on_task_and_request_and_not_on_the_try() -> None:
         ({"overwrite": "maybe"}, "overwrite must be"),
         ({"source": "/nowhere/at/all.wav"}, "all.wav"),
         ({"path": __file__, "overwrite": "error"}, "exists already"),
+        ({"project_params": {"x": {1}}}, "can not be sent as JSON"),
         ({"path": "nosuchscheme://bucket/x"}, "nosuchscheme"),
     ],
 )
