@@ -46,7 +46,7 @@ class Wait:
 
     :ivar started_at: when it began, in seconds since the epoch.
     :ivar deadline: when it ends, in seconds since the epoch.
-    :ivar poll_interval: seconds between looks at first.
+    :ivar poll_interval: seconds between looks at least.
     :ivar max_poll_interval: seconds between looks at most.
     """
 

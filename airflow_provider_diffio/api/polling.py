@@ -2,7 +2,8 @@
 When to look next and what an answer means: the one decision behind every way of waiting.
 
 :class:`GenerationWait` is told what was seen and what time it is, and says what to do. It has no clock, no
-loop and no network, so the sensor, the trigger and ``wait_for_generation`` can not drift apart.
+loop and no network, so the sensor, the trigger and ``wait_for_generation`` can not drift apart. Where the
+next look is placed is the business of :mod:`~airflow_provider_diffio.api.placement`.
 """
 
 from __future__ import annotations
@@ -18,14 +19,12 @@ from airflow_provider_diffio.api.errors import (
     DiffioInputError,
 )
 from airflow_provider_diffio.api.models import GenerationProgress
+from airflow_provider_diffio.api.placement import Seen, Sighting, next_pause, remember
 
 DEFAULT_POLL_INTERVAL = 5.0
-DEFAULT_MAX_POLL_INTERVAL = 60.0
+DEFAULT_MAX_POLL_INTERVAL = 180.0
 DEFAULT_TIMEOUT = 6 * 3600.0
 
-#: Share of the time already waited that the next wait may last: a job that took ten minutes so far is not
-#: worth asking about every five seconds, and finding it half a minute late is a small part of it.
-_PATIENCE = 0.05
 _JITTER = 0.1
 
 
@@ -62,7 +61,7 @@ class GenerationWait:
     :param started_at: when the waiting began, in seconds since the epoch.
     :param deadline: when to give up, in seconds since the epoch; absolute, so that a restart does not start
         it again.
-    :param poll_interval: seconds between looks at first.
+    :param poll_interval: seconds between looks at least.
     :param max_poll_interval: seconds between looks at most.
     """
 
@@ -85,6 +84,21 @@ class GenerationWait:
         self.max_poll_interval = max(poll_interval, max_poll_interval)
         self.last_seen: GenerationProgress | None = None
         self._last_error: DiffioError | None = None
+        self._seen: Seen = ()
+
+    def begin(self, now: float, not_before: float = 0.0) -> LookAgain:
+        """
+        Decide when to look first, for a waiter who takes over from another one, which has just looked.
+
+        When there is a time before which nobody listens, that is early enough. When that time is past, this
+        waiter was restarted, likely together with many: it comes at any time within its next pause.
+        """
+        pause = next_pause(now - self.started_at, (), self.poll_interval, self.max_poll_interval)
+        if now < not_before or now - self.started_at < self.poll_interval:
+            at = max(now + pause, not_before) + random.uniform(0, _JITTER * pause)  # noqa: S311 - jitter
+        else:
+            at = now + random.uniform(0, pause)  # noqa: S311 - jitter, not a secret
+        return LookAgain(min(at, self.deadline))
 
     def on_progress(self, progress: GenerationProgress, now: float) -> Decision:
         """Decide after an answer. The overall status alone counts; an unknown word means *not over*."""
@@ -94,6 +108,7 @@ class GenerationWait:
             return Succeeded(progress)
         if progress.is_failed:
             return Failed(self._failure(progress))
+        self._seen = remember(self._seen, Sighting.of(progress, max(0.0, now - self.started_at)))
         return self._look_again(now, floor=0.0)
 
     def on_error(self, error: DiffioError, now: float) -> Decision:
@@ -112,8 +127,8 @@ class GenerationWait:
     def _look_again(self, now: float, floor: float) -> Decision:
         if now >= self.deadline:
             return Failed(self._timeout(now))
-        elapsed = max(0.0, now - self.started_at)
-        interval = min(max(self.poll_interval, _PATIENCE * elapsed), self.max_poll_interval)
+        elapsed = now - self.started_at
+        interval = next_pause(elapsed, self._seen, self.poll_interval, self.max_poll_interval)
         interval *= random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - jitter, not a secret
         # Many waiters are told the same Retry-After, so it needs the jitter too.
         floor *= random.uniform(1, 1 + _JITTER)  # noqa: S311 - jitter, not a secret

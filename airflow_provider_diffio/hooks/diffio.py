@@ -292,7 +292,7 @@ class DiffioHook(BaseHook):
         project_id: str | None = None,
         *,
         poll_interval: float = 5.0,
-        max_poll_interval: float = 60.0,
+        max_poll_interval: float = 180.0,
         timeout: float = 6 * 3600.0,
         on_progress: Callable[[models.GenerationProgress], None] | None = None,
         request_options: Options = None,
@@ -305,7 +305,7 @@ class DiffioHook(BaseHook):
 
         :param generation_id: the generation.
         :param project_id: its project.
-        :param poll_interval: seconds between looks at first.
+        :param poll_interval: seconds between looks at least.
         :param max_poll_interval: seconds between looks at most.
         :param timeout: seconds to wait.
         :param on_progress: told every answer.

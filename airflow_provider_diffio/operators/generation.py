@@ -40,7 +40,7 @@ class DiffioCreateGenerationOperator(DiffioOperator):
     :param idempotency_key: your own key, 1 to 255 characters (templated).
     :param wait_for_completion: whether to wait; otherwise a :class:`DiffioGenerationSensor` can.
     :param deferrable: wait on the triggerer, holding no worker. Default: ``[operators] default_deferrable``.
-    :param poll_interval: seconds between looks at first.
+    :param poll_interval: seconds between looks at least.
     :param max_poll_interval: seconds between looks at most.
     :param timeout: seconds to wait; 6 hours by default. The generation goes on after it, and a retry
         collects it.

@@ -53,7 +53,7 @@ class DiffioRestoreOperator(DiffioOperator):
     :param overwrite: ``replace`` what is there (the default), ``skip`` or ``error``; see
         :class:`DiffioDownloadOperator`.
     :param deferrable: wait on the triggerer, holding no worker. Default: ``[operators] default_deferrable``.
-    :param poll_interval: seconds between looks at first.
+    :param poll_interval: seconds between looks at least.
     :param max_poll_interval: seconds between looks at most.
     :param timeout: seconds to wait for the generation; 6 hours by default.
     :param diffio_conn_id: id of the Diffio connection (templated).

@@ -48,7 +48,7 @@ class DiffioGenerationSensor(DiffioTask, BaseSensorOperator):
     :param generation: a mapping with ``generation_id`` and ``api_project_id``, as
         :class:`DiffioCreateGenerationOperator` returns (templated).
     :param deferrable: wait on the triggerer, holding no worker. Default: ``[operators] default_deferrable``.
-    :param poll_interval: seconds between looks at first, when deferrable; otherwise ``poke_interval`` counts.
+    :param poll_interval: seconds between looks at least, when deferrable; otherwise ``poke_interval`` counts.
     :param max_poll_interval: seconds between looks at most, when deferrable.
     :param diffio_conn_id: id of the Diffio connection (templated).
     :raises AirflowSensorTimeout: when it is not over within ``timeout`` (skipped with ``soft_fail``).

@@ -32,7 +32,7 @@ class DiffioGenerationTrigger(BaseTrigger):
     :param deadline: when to give up, in seconds since the epoch.
     :param not_before: no event before this time, in seconds since the epoch: an event within seconds of the
         deferral makes Airflow's scheduler fail the task.
-    :param poll_interval: seconds between looks at first.
+    :param poll_interval: seconds between looks at least.
     :param max_poll_interval: seconds between looks at most.
     """
 
@@ -46,7 +46,7 @@ class DiffioGenerationTrigger(BaseTrigger):
         deadline: float,
         not_before: float = 0.0,
         poll_interval: float = 5.0,
-        max_poll_interval: float = 60.0,
+        max_poll_interval: float = 180.0,
     ) -> None:
         super().__init__()
         self.generation_id = generation_id

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_diffio.api import errors
-from airflow_provider_diffio.api.models import GenerationProgress
+from airflow_provider_diffio.api.models import GenerationProgress, StageProgress
 from airflow_provider_diffio.api.polling import Failed, GenerationWait, LookAgain, Succeeded, check_intervals
 
 NOW = 1_800_000_000.0
@@ -168,3 +168,27 @@ def test_an_interval_that_makes_a_hot_loop_is_refused(bad: Any) -> None:
             check_intervals(poll_interval, max_poll_interval)
     with pytest.raises(errors.DiffioInputError):
         wait(poll_interval=bad)
+
+
+def test_progress_moves_the_next_look() -> None:
+    waiting = wait(poll_interval=5, max_poll_interval=600)
+    half = seen("processing", stage_progress=StageProgress(overall_percent=50.0))
+    assert pause(waiting.on_progress(half, NOW + 300), NOW + 300) > 200
+    almost = seen("processing", stage_progress=StageProgress(overall_percent=99.0))
+    assert pause(waiting.on_progress(almost, NOW + 540), NOW + 540) < 25
+
+
+def test_a_new_waiter_begins_when_somebody_listens() -> None:
+    looks = [wait(poll_interval=5).begin(NOW + 1, not_before=NOW + 10).at - NOW for _ in range(100)]
+    assert 10 <= min(looks) < max(looks) <= 10.5
+    assert wait(poll_interval=60).begin(NOW + 1, not_before=NOW + 10).at >= NOW + 60
+
+
+def test_restarted_waiters_do_not_begin_together() -> None:
+    looks = [wait(timeout=1e5).begin(NOW + 3600, not_before=NOW + 10).at - NOW - 3600 for _ in range(300)]
+    assert 0 <= min(looks) < 15
+    assert 50 < max(looks) <= 180
+
+
+def test_nobody_begins_after_the_deadline() -> None:
+    assert wait(timeout=3).begin(NOW, not_before=NOW + 10).at == NOW + 3
