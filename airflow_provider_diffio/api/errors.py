@@ -25,6 +25,7 @@ Everything that can go wrong, as classes a user can act on.
     + DiffioRateLimitError                 429
     + DiffioServerError                    408 and 5xx
   x DiffioWebhookError                     a delivery that is not proven to come from Diffio
+    + DiffioWebhookEventError              one that is, but holds no generation event
   x DiffioGenerationError                  what became of a generation that may have been paid
     + DiffioGenerationFailedError          Diffio reports it as failed
     + DiffioGenerationTimeoutError         it was not over by the deadline
@@ -272,6 +273,12 @@ class DiffioWebhookError(DiffioError):
 
     final = True
     default_advice = "Answer it with HTTP 400 and do nothing else."
+
+
+class DiffioWebhookEventError(DiffioWebhookError):
+    """A delivery that Diffio signed, whose body is no generation event."""
+
+    default_advice = "Answer it with HTTP 422 and do nothing else."
 
 
 class DiffioGenerationError(DiffioError):

@@ -11,6 +11,7 @@ from airflow_provider_diffio.api.errors import (
     DiffioError,
     DiffioInputError,
     DiffioWebhookError,
+    DiffioWebhookEventError,
 )
 from airflow_provider_diffio.api.models import WebhookEvent
 
@@ -28,8 +29,9 @@ def verify_webhook(
     :param headers: the delivery's headers, in any case.
     :param secrets: the endpoint's signing secret (``whsec_...``), or several while they are rotated, as a
         list or comma-separated.
-    :raises DiffioWebhookError: when headers are missing, no secret fits, the delivery is more than five
-        minutes old or ahead, or the body is no generation event.
+    :raises DiffioWebhookError: when headers are missing, no secret fits, or the delivery is more than five
+        minutes old or ahead.
+    :raises DiffioWebhookEventError: when all that is right, but the body is no generation event.
     :raises DiffioConfigurationError: when there is no usable secret.
     :raises DiffioInputError: when the ``svix`` library is not installed.
     """
@@ -93,8 +95,8 @@ def _read_event(raw: bytes, message_id: str) -> WebhookEvent:
     except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict):
-        raise DiffioWebhookError("The delivery's body is not a JSON object.")
+        raise DiffioWebhookEventError("The delivery's body is not a JSON object.")
     try:
         return WebhookEvent.read(Answer(body, "the webhook"), message_id)
     except DiffioError as error:
-        raise DiffioWebhookError(error.message) from None
+        raise DiffioWebhookEventError(error.message) from None
