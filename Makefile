@@ -48,6 +48,10 @@ format: $(LINT_READY) ## Rewrite the code in the project's format
 demo: $(READY) ## Restore a noisy recording with a real Airflow and the local sandbox, and measure it
 	@$(VENV)/bin/python -m tests.demo $(ARGS)
 
+.PHONY: hostile
+hostile: $(READY) ## Try 20,000 bad answers of Diffio (the test suite tries some hundred)
+	@DIFFIO_HOSTILE_EXAMPLES=20000 $(VENV)/bin/python -m pytest tests/hostile -q -s $(ARGS)
+
 .PHONY: bench
 bench: $(READY) ## Measure the memory that large transfers take
 	@$(VENV)/bin/python benchmarks/transfer_memory.py $(ARGS)
