@@ -10,6 +10,7 @@ Everything that can go wrong, as classes a user can act on.
   x DiffioTransferError                    an upload or download that did not arrive whole
     + DiffioLinkRefusedError               a download link that the media host does not accept (any more)
   x DiffioApiError                         an answer with an error status
+    + DiffioBadRequestError                400: Diffio does not take what was asked
     + DiffioUploadRefusedError             401 or 403 from the upload host: the upload's own permission
     + DiffioAuthenticationError            401
     + DiffioBillingError                   402
@@ -165,6 +166,13 @@ class DiffioLinkRefusedError(DiffioTransferError):
 
 class DiffioApiError(DiffioError):
     """Diffio answered with an error status."""
+
+
+class DiffioBadRequestError(DiffioApiError):
+    """400: Diffio does not take an argument, such as the video of a recording that has none."""
+
+    final = True
+    default_advice = "Change the argument that Diffio names; nothing was bought by this call."
 
 
 class DiffioUploadRefusedError(DiffioApiError):

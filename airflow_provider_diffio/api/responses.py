@@ -18,6 +18,7 @@ T = TypeVar("T")
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 
 _BY_STATUS: dict[int, type[errors.DiffioApiError]] = {
+    400: errors.DiffioBadRequestError,
     401: errors.DiffioAuthenticationError,
     402: errors.DiffioBillingError,
     403: errors.DiffioPermissionError,
@@ -132,6 +133,9 @@ def _api_error(
 def _class_for(call: Call[Any] | EdgeCall[Any], status: int, code: str | None) -> type[errors.DiffioApiError]:
     if isinstance(call, EdgeCall) and status in (401, 403):
         return errors.DiffioUploadRefusedError
+    if isinstance(call, EdgeCall) and status == 400:
+        # What the upload host finds wrong with parts may come out right in another upload.
+        return errors.DiffioApiError
     if code in _BY_CODE:
         return _BY_CODE[code]
     if code == "model_retired" or (status == 410 and isinstance(call, Call) and call.may_bill):

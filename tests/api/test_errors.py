@@ -49,7 +49,7 @@ def edge(code: str, message: str = "No.") -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("call", "status", "body", "cls"),
     [
-        (CREATE, 400, api("fileName is required."), errors.DiffioApiError),
+        (CREATE, 400, api("fileName is required."), errors.DiffioBadRequestError),
         (CREATE, 401, api("Invalid API key."), errors.DiffioAuthenticationError),
         (UNKEYED, 402, api(code="paymentFailed"), errors.DiffioBillingError),
         (UNKEYED, 402, api(code="spendLimitExceeded"), errors.DiffioBillingError),
