@@ -17,6 +17,7 @@ from airflow_provider_diffio.api.errors import (
     DiffioError,
     DiffioGenerationFailedError,
     DiffioGenerationTimeoutError,
+    DiffioInputError,
 )
 from airflow_provider_diffio.api.models import GenerationProgress
 from airflow_provider_diffio.api.polling import (
@@ -68,7 +69,7 @@ class Wait:
         Airflow 3 does not count deferred time towards ``execution_timeout``, Airflow 2 does; with a deadline
         of our own it means the same on both.
         """
-        check_intervals(task.poll_interval, task.max_poll_interval)
+        check_waiting(task)
         now = time.time()
         deadline = now + task.timeout
         if task.execution_timeout is not None:
@@ -99,7 +100,8 @@ class Wait:
                 may_be_billed=True,
             )
         fields = stored or event
-        wait = cls(**{name: fields[name] for name in cls.__dataclass_fields__})
+        values: dict[str, Any] = {name: fields.get(name) for name in cls.__dataclass_fields__}
+        wait = cls(**values)
         if event.get("generation_id") != wait.generation_id:
             raise DiffioError(
                 f"The task waits for generation {wait.generation_id}, and was resumed for another one.",
@@ -162,6 +164,18 @@ class Wait:
 def _try_began(context: Mapping[str, Any], now: float) -> float:
     began = getattr(context.get("ti"), "start_date", None)
     return float(began.timestamp()) if began is not None else now
+
+
+def check_waiting(task: Any) -> None:
+    """
+    Refuse a way of waiting that can not work; to be called before anything is bought.
+
+    :raises DiffioInputError: for a timeout or an interval that is none.
+    """
+    check_intervals(task.poll_interval, task.max_poll_interval)
+    timeout = task.timeout
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 <= timeout < 1e10:
+        raise DiffioInputError(f"timeout must be a number of seconds, not {timeout!r:.80}.")
 
 
 def look(hook: DiffioHook, waiting: GenerationWait, progress_log: ProgressLog) -> Decision:

@@ -17,7 +17,7 @@ from airflow_provider_diffio.operators.base import DiffioOperator
 from airflow_provider_diffio.outcomes import airflow_outcomes
 from airflow_provider_diffio.purchase import Order, TaskIdentity, buy
 from airflow_provider_diffio.values import finished_value, read_project_id
-from airflow_provider_diffio.waiting import Wait, resume, wait_or_defer
+from airflow_provider_diffio.waiting import Wait, check_waiting, resume, wait_or_defer
 
 
 class DiffioCreateGenerationOperator(DiffioOperator):
@@ -89,6 +89,7 @@ class DiffioCreateGenerationOperator(DiffioOperator):
 
     def execute(self, context: Any) -> dict[str, Any]:
         with airflow_outcomes():
+            check_waiting(self)
             order = Order(
                 project_id=read_project_id(self.project),
                 model=self.model or self.hook.config.model,

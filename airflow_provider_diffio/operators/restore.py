@@ -18,7 +18,7 @@ from airflow_provider_diffio.outcomes import airflow_outcomes
 from airflow_provider_diffio.purchase import Order, TaskIdentity, buy
 from airflow_provider_diffio.saving import Destination, Overwrite, save_once
 from airflow_provider_diffio.uploading import Recording, upload_once
-from airflow_provider_diffio.waiting import Wait, resume, wait_or_defer
+from airflow_provider_diffio.waiting import Wait, check_waiting, resume, wait_or_defer
 
 
 class DiffioRestoreOperator(DiffioOperator):
@@ -126,6 +126,7 @@ class DiffioRestoreOperator(DiffioOperator):
     def execute(self, context: Any) -> dict[str, Any]:
         with airflow_outcomes():
             memory = TaskMemory.of(context)
+            check_waiting(self)
             self._order(project_id="").check()
             self._destination().check(self.hook, memory)
             recording = Recording(

@@ -104,6 +104,8 @@ def test_another_request_is_another_purchase(
         ({"idempotency_key": "  "}, "1 to 255 characters"),
         ({"model": "../diffio"}, "no model id"),
         ({"sampling": "fast"}, "sampling must be a mapping"),
+        ({"timeout": "1 hour"}, "timeout must be a number"),
+        ({"max_poll_interval": 0}, "at least 0.1 seconds"),
         ({"generation_params": {"x": {1, 2}}}, "can not be sent as JSON"),
     ],
 )
