@@ -118,6 +118,13 @@ def test_nightly_cleanup_restores_what_is_new_and_skips_what_is_done(pipeline: P
     assert not list(done.glob(".*"))
 
 
+def test_the_budget_guard_lets_nothing_be_bought_beyond_the_limit(pipeline: Pipeline) -> None:
+    before = pipeline.sandbox.ledger()["totals"]["generations"]
+    run_id = pipeline.run("diffio_budget_guard", {"limit_cents": 0, "source": str(RECORDING)})
+    assert pipeline.airflow.task_instance("diffio_budget_guard", run_id, "restore").state == "skipped"
+    assert pipeline.sandbox.ledger()["totals"]["generations"] == before
+
+
 def test_no_secret_is_left_in_logs_xcoms_rendered_fields_or_the_database(pipeline: Pipeline) -> None:
     assert all(fault["struck"] for fault in pipeline.sandbox.faults()), "some trouble did not come"
     used = {(request["origin"], request["authorization"]) for request in pipeline.sandbox.requests()}

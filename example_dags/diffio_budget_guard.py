@@ -1,0 +1,50 @@
+"""
+Stop a night's run when the billing period has cost enough.
+
+``usage`` and ``account`` ask Diffio, which costs nothing; ``within_budget`` skips everything behind it when
+the newest billing period has passed the limit or billing is not active. Put your restorations behind it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+from airflow.providers.common.compat.sdk import DAG, Param, task
+
+from airflow_provider_diffio.operators import (
+    DiffioAccountSettingsOperator,
+    DiffioRestoreOperator,
+    DiffioUsageSummaryOperator,
+)
+
+with DAG(
+    dag_id="diffio_budget_guard",
+    schedule="0 1 * * *",
+    start_date=dt.datetime(2026, 1, 1, tzinfo=dt.UTC),
+    catchup=False,
+    tags=["diffio"],
+    doc_md=__doc__,
+    params={
+        "limit_cents": Param(10_000, type="integer", minimum=0, description="What a billing period may cost"),
+        "source": Param("/data/recordings/tonight.wav", type="string", description="What to restore"),
+    },
+):
+    usage = DiffioUsageSummaryOperator(task_id="usage")
+    account = DiffioAccountSettingsOperator(task_id="account")
+
+    @task.short_circuit
+    def within_budget(
+        usage: dict[str, Any], account: dict[str, Any], params: dict[str, Any] | None = None
+    ) -> bool:
+        """Tell whether tonight's restorations may be bought."""
+        assert params is not None
+        print(
+            f"{usage['total_cents']} of {params['limit_cents']} cents; billing {account['billing_status']}."
+        )
+        return account["billing_status"] == "active" and usage["total_cents"] < params["limit_cents"]
+
+    restore = DiffioRestoreOperator(
+        task_id="restore", source="{{ params.source }}", path="{{ run_id }}/", deferrable=True
+    )
+    within_budget(usage.output, account.output) >> restore
