@@ -39,10 +39,9 @@ with DAG(
     ) -> bool:
         """Tell whether tonight's restorations may be bought."""
         assert params is not None
-        print(
-            f"{usage['total_cents']} of {params['limit_cents']} cents; billing {account['billing_status']}."
-        )
-        return account["billing_status"] == "active" and usage["total_cents"] < params["limit_cents"]
+        spent, limit = usage["total_cents"], params["limit_cents"]
+        print(f"{spent} of {limit} cents; billing is {account['billing_status']}.")
+        return bool(account["billing_status"] == "active" and spent < limit)
 
     restore = DiffioRestoreOperator(
         task_id="restore", source="{{ params.source }}", path="{{ run_id }}/", deferrable=True
