@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_diffio.task import kill_notice
+from airflow_provider_diffio.triggers.lookout import Lookout, shared_lookout, sleep_until
 
 if TYPE_CHECKING:
-    from airflow_provider_diffio.api.async_client import DiffioAsyncClient
     from airflow_provider_diffio.api.polling import Decision, GenerationWait
-    from airflow_provider_diffio.hooks.connection import DiffioConnection
+    from airflow_provider_diffio.waiting import ProgressLog
 
 
 class DiffioGenerationTrigger(BaseTrigger):
@@ -75,7 +75,7 @@ class DiffioGenerationTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         status = await self._status()
-        await _sleep_until(self.not_before)
+        await sleep_until(self.not_before)
         yield TriggerEvent(
             {
                 "status": status,
@@ -101,7 +101,6 @@ class DiffioGenerationTrigger(BaseTrigger):
     async def _status(self) -> str:
         from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
-        from airflow_provider_diffio.api.async_client import DiffioAsyncClient
         from airflow_provider_diffio.api.errors import DiffioError
         from airflow_provider_diffio.api.polling import GenerationWait, LookAgain
         from airflow_provider_diffio.waiting import ProgressLog, event_status
@@ -116,26 +115,27 @@ class DiffioGenerationTrigger(BaseTrigger):
         )
         progress_log = ProgressLog(self.log)
         try:
-            connection = await self._patient_connection()
-            async with DiffioAsyncClient(connection.settings) as client:
-                # The task looked just before it deferred.
-                await asyncio.sleep(min(self.poll_interval, max(0.0, self.deadline - time.time())))
+            async with shared_lookout(self.diffio_conn_id) as lookout:
+                await self._open(lookout)
+                first = waiting.begin(time.time(), self.not_before)
+                await lookout.first_turn(first.at, self.deadline)
                 while True:
-                    decision = await self._look(client, waiting, progress_log)
+                    await lookout.turn(self.deadline)
+                    decision = await self._look(lookout, waiting, progress_log)
                     if not isinstance(decision, LookAgain):
                         return event_status(decision)
-                    await _sleep_until(decision.at)
+                    await sleep_until(decision.at)
         except (DiffioError, AirflowNotFoundException) as error:
             # The resumed task runs into the same, and says so where its user looks.
             self.log.error("Waiting ends: %s", error)  # noqa: TRY400 - the sentence says it all
             return "error"
 
-    async def _look(self, client: DiffioAsyncClient, waiting: GenerationWait, progress_log: Any) -> Decision:
+    async def _look(self, lookout: Lookout, waiting: GenerationWait, progress_log: ProgressLog) -> Decision:
         from airflow_provider_diffio.api import endpoints
         from airflow_provider_diffio.api.errors import DiffioError
 
         try:
-            progress = await client.call_once(
+            progress = await lookout.look(
                 endpoints.get_generation_progress(self.generation_id, self.project_id)
             )
         except DiffioError as error:
@@ -144,7 +144,7 @@ class DiffioGenerationTrigger(BaseTrigger):
         progress_log.seen(progress)
         return waiting.on_progress(progress, time.time())
 
-    async def _patient_connection(self) -> DiffioConnection:
+    async def _open(self, lookout: Lookout) -> None:
         """Read the connection, riding out trouble of Airflow's own until the deadline."""
         from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
@@ -152,7 +152,7 @@ class DiffioGenerationTrigger(BaseTrigger):
 
         while True:
             try:
-                return await self._connection()
+                return await lookout.open()
             except (DiffioError, AirflowNotFoundException):
                 raise
             except Exception as error:
@@ -160,23 +160,3 @@ class DiffioGenerationTrigger(BaseTrigger):
                     raise
                 self.log.warning("Could not read the connection yet: %s", type(error).__name__)
                 await asyncio.sleep(self.poll_interval)
-
-    async def _connection(self) -> DiffioConnection:
-        from airflow.providers.common.compat.connection import get_async_connection
-        from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
-
-        from airflow_provider_diffio.hooks.connection import DiffioConnection
-
-        try:
-            connection = await get_async_connection(self.diffio_conn_id)
-        except AirflowNotFoundException:
-            # Under dag.test() of Airflow 3 the asynchronous look-up finds nothing, though the connection is
-            # there. One that is really missing is missing for the synchronous look-up, too.
-            connection = await asyncio.to_thread(BaseHook.get_connection, self.diffio_conn_id)
-        return DiffioConnection.read(connection)
-
-
-async def _sleep_until(moment: float) -> None:
-    # Wall-clock time may be set back or forth; what is left is asked again after the sleep.
-    while (left := moment - time.time()) > 0:  # noqa: ASYNC110 - it waits for a time, not for an event
-        await asyncio.sleep(left)

@@ -1,0 +1,251 @@
+"""
+Lookout: what all triggers of one Diffio connection on one event loop share.
+
+One HTTP client with its few connections, one reading of the Airflow connection, and one pace. It is opened by
+the first trigger and closed by the last. Nothing here blocks the loop: what takes time runs in a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakKeyDictionary
+
+if TYPE_CHECKING:
+    from airflow_provider_diffio.api.async_client import DiffioAsyncClient
+    from airflow_provider_diffio.api.endpoints import Call
+    from airflow_provider_diffio.api.settings import ClientSettings
+
+T = TypeVar("T")
+
+#: How long a connection is used before it is read again, in seconds. A key that was rotated is noticed
+#: sooner, by its refusal.
+REFRESH_SECONDS = 300.0
+
+#: A triggerer is one event loop and serves one team, so there a connection id has one meaning. What is found
+#: under it is shared no further than the loop.
+_lookouts: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Lookout]] = WeakKeyDictionary()
+
+
+@asynccontextmanager
+async def shared_lookout(conn_id: str) -> AsyncIterator[Lookout]:
+    """
+    Share the running loop's lookout for a connection.
+
+    :param conn_id: id of the Diffio connection.
+    """
+    lookouts = _lookouts.setdefault(asyncio.get_running_loop(), {})
+    if conn_id not in lookouts:
+        # In a thread, since the HTTP library takes a while to import. Who comes second waits for the same.
+        await asyncio.to_thread(_import_what_is_needed)
+    lookout = lookouts.setdefault(conn_id, Lookout(conn_id))
+    lookout.pace.waiters += 1
+    try:
+        yield lookout
+    finally:
+        lookout.pace.waiters -= 1
+        if not lookout.pace.waiters:
+            del lookouts[conn_id]
+            # Connections are closed even when this trigger is cancelled.
+            await asyncio.shield(lookout.close())
+
+
+def _import_what_is_needed() -> None:
+    from airflow.providers.common.compat import connection
+
+    from airflow_provider_diffio.api import async_client, pace
+    from airflow_provider_diffio.hooks import connection as diffio_connection
+
+    del async_client, connection, diffio_connection, pace
+
+
+class Lookout:
+    """
+    Looks at generations for many triggers. Not made directly: see :func:`shared_lookout`.
+
+    :param conn_id: id of the Diffio connection.
+    """
+
+    def __init__(self, conn_id: str) -> None:
+        from airflow_provider_diffio.api.pace import Pace
+
+        self.pace = Pace()
+        self._conn_id = conn_id
+        self._clock = asyncio.get_running_loop().time
+        self._reading = asyncio.Lock()
+        self._tried_at = float("-inf")
+        self._failure: _Failure | None = None
+        self._line: _Line | None = None
+
+    async def open(self) -> None:
+        """
+        Read the Airflow connection and make the client, unless that is done.
+
+        :raises AirflowNotFoundException: when there is no such connection.
+        :raises DiffioConfigurationError: when it can not work.
+        :raises Exception: whatever Airflow's own trouble is; it may pass.
+        """
+        asked_at = self._clock()
+        async with self._reading:
+            if self._line is None and self._failure is not None and self._failure.at >= asked_at:
+                # It failed for another trigger while this one stood in line; it would fail again.
+                raise self._failure.error.with_traceback(None)
+            if self._line is None:
+                await self._read()
+
+    async def first_turn(self, wished: float, deadline: float) -> None:
+        """
+        Wait until a new trigger may look: not before it wants to, and many new ones one after the other.
+
+        :param wished: when it wants to look, in seconds since the epoch.
+        :param deadline: when it looks in any case, in seconds since the epoch.
+        """
+        now = self._clock()
+        lined_up = time.time() + self.pace.start(now) - now
+        await sleep_until(min(max(wished, lined_up), deadline))
+
+    async def turn(self, deadline: float) -> None:
+        """
+        Wait while all triggers of this connection are held back.
+
+        :param deadline: when to look in any case, in seconds since the epoch.
+        """
+        while (at := self.pace.ticket(self._clock())) > (now := self._clock()):
+            left = deadline - time.time()
+            await asyncio.sleep(max(0.0, min(at - now, left)))
+            if at - now >= left or self.pace.is_open(self._clock()):
+                return
+
+    async def look(self, call: Call[T]) -> T:
+        """
+        Send a call once; when the key is refused and the connection has another one by now, once more.
+
+        :param call: from :mod:`airflow_provider_diffio.api.endpoints`.
+        :raises DiffioError: when it did not work.
+        """
+        from airflow_provider_diffio.api.errors import DiffioAuthenticationError, DiffioPermissionError
+
+        line, asked_at = await self._current_line(), self._clock()
+        try:
+            return await self._carry(line, call)
+        except (DiffioAuthenticationError, DiffioPermissionError):
+            await self._read_again(asked_at, line)
+            if self._line is line or self._line is None:
+                raise
+        return await self._carry(self._line, call)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        line, self._line = self._line, None
+        if line is not None:
+            await line.retire()
+
+    async def _current_line(self) -> _Line:
+        now = self._clock()
+        if now - self._tried_at > REFRESH_SECONDS and not self._reading.locked():
+            await self._read_again(now, self._line)
+        if self._line is None:
+            raise RuntimeError("The lookout is not open.")
+        return self._line
+
+    async def _carry(self, line: _Line, call: Call[T]) -> T:
+        from airflow_provider_diffio.api.errors import DiffioError
+
+        sent_at = self._clock()
+        line.looks += 1
+        try:
+            answer = await line.client.call_once(call)
+        except DiffioError as error:
+            self.pace.on_error(error, sent_at, self._clock())
+            raise
+        finally:
+            line.looks -= 1
+            if line.retired and not line.looks:
+                await line.close()
+        self.pace.on_success()
+        return answer
+
+    async def _read_again(self, asked_at: float, line: _Line | None) -> None:
+        """Read the connection, unless it was read since ``asked_at`` or ``line`` is not in use any more."""
+        async with self._reading:
+            if self._tried_at < asked_at and self._line is line:
+                # When it can not be read, the looks go on with what it said before; should the key be refused
+                # then, they end.
+                with suppress(Exception):
+                    await self._read()
+
+    async def _read(self) -> None:
+        self._tried_at = self._clock()
+        try:
+            line = await self._new_line()
+        except Exception as error:
+            self._failure = _Failure(self._clock(), error)
+            raise
+        if line is not None:
+            old, self._line = self._line, line
+            if old is not None:
+                await old.retire()
+
+    async def _new_line(self) -> _Line | None:
+        """Return a new line, or None when the connection says what it said before."""
+        from airflow_provider_diffio.api.async_client import DiffioAsyncClient
+        from airflow_provider_diffio.hooks.connection import DiffioConnection
+
+        settings = DiffioConnection.read(await _find_connection(self._conn_id)).settings
+        if self._line is not None and self._line.settings == settings:
+            return None
+        client = DiffioAsyncClient(settings)
+        await client.__aenter__()
+        return _Line(settings, client)
+
+
+@dataclass(frozen=True)
+class _Failure:
+    at: float
+    error: Exception
+
+
+@dataclass(eq=False)
+class _Line:
+    """A client with what it was made from, and how many looks are under way on it."""
+
+    settings: ClientSettings
+    client: DiffioAsyncClient
+    looks: int = 0
+    retired: bool = False
+
+    async def retire(self) -> None:
+        """Close it, after the looks that are under way."""
+        self.retired = True
+        if not self.looks:
+            await self.close()
+
+    async def close(self) -> None:
+        await self.client.__aexit__(None, None, None)
+
+
+async def _find_connection(conn_id: str) -> Any:
+    from airflow.providers.common.compat.connection import get_async_connection
+    from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
+
+    try:
+        return await get_async_connection(conn_id)
+    except AirflowNotFoundException:
+        # Under dag.test() of Airflow 3 the asynchronous look-up finds nothing, though the connection is
+        # there. One that is really missing is missing for the synchronous look-up, too.
+        return await asyncio.to_thread(BaseHook.get_connection, conn_id)
+
+
+async def sleep_until(moment: float) -> None:
+    """
+    Sleep until a wall-clock time.
+
+    :param moment: in seconds since the epoch.
+    """
+    # The clock may be set back or forth; what is left is asked again after the sleep.
+    while (left := moment - time.time()) > 0:  # noqa: ASYNC110 - it waits for a time, not for an event
+        await asyncio.sleep(left)

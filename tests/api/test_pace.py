@@ -1,0 +1,128 @@
+"""The common pace of many waiters; time is passed in."""
+
+from __future__ import annotations
+
+import pytest
+
+from airflow_provider_diffio.api import errors
+from airflow_provider_diffio.api.pace import START_GAP, Pace
+
+DOWN = errors.DiffioServerError("Down.")
+
+
+def limited(retry_after: float | None = None) -> errors.DiffioError:
+    return errors.DiffioRateLimitError("Slow down.", retry_after=retry_after)
+
+
+def outage(pace: Pace, now: float) -> None:
+    for _ in range(3):
+        pace.on_error(DOWN, now, now)
+
+
+def test_while_all_is_well_everybody_goes_at_once() -> None:
+    pace = Pace()
+    assert {pace.ticket(5.0) for _ in range(1000)} == {5.0}
+
+
+def test_beginners_are_spread_out() -> None:
+    pace = Pace()
+    starts = [pace.start(100.0) for _ in range(1000)]
+    assert starts[0] == 100.0
+    assert starts[-1] == pytest.approx(100.0 + 999 * START_GAP)
+    assert pace.start(500.0) == 500.0
+
+
+def test_one_failure_is_no_outage() -> None:
+    pace = Pace()
+    pace.on_error(DOWN, 0.0, 1.0)
+    pace.on_error(DOWN, 0.0, 1.0)
+    assert pace.ticket(1.0) == 1.0
+
+
+@pytest.mark.parametrize(
+    "error",
+    [DOWN, errors.DiffioConnectionError("No answer."), errors.DiffioAnswerError("answered text/html")],
+)
+def test_an_outage_holds_everybody_back_and_lines_them_up(error: errors.DiffioError) -> None:
+    pace = Pace()
+    for _ in range(3):
+        pace.on_error(error, 10.0, 10.0)
+    assert not pace.is_open(10.5)
+    tickets = [pace.ticket(10.5) for _ in range(500)]
+    assert tickets[0] == 11.0
+    assert tickets[-1] == pytest.approx(11.0 + 499 * START_GAP)
+
+
+def test_a_long_outage_is_asked_about_ever_less_often_but_never_given_up() -> None:
+    pace, now, pauses = Pace(), 0.0, []
+    pace.waiters = 10_000
+    outage(pace, now)
+    for _ in range(12):
+        at = pace.ticket(now)
+        pauses.append(at - now)
+        now = at
+        pace.on_error(DOWN, now, now)
+    assert pauses == sorted(pauses)
+    assert pauses[-1] == 60
+
+
+def test_few_waiters_are_not_held_back_long() -> None:
+    pace = Pace()
+    pace.waiters = 1
+    for _ in range(50):
+        pace.on_error(DOWN, 100.0, 100.0)
+    assert pace.ticket(100.0) == 101.0
+
+
+def test_what_was_under_way_says_nothing_new() -> None:
+    pace = Pace()
+    pace.on_error(limited(), 9.0, 10.0)
+    opens = pace.ticket(10.0)
+    for _ in range(1000):
+        pace.on_error(limited(), 9.0, 10.1)
+    assert pace.is_open(opens)
+
+
+def test_an_answer_ends_the_outage() -> None:
+    pace = Pace()
+    outage(pace, 0.0)
+    pace.on_success()
+    pace.on_error(DOWN, 100.0, 100.0)
+    assert pace.is_open(100.0)
+
+
+def test_too_many_requests_are_spread_until_it_goes_well() -> None:
+    pace = Pace()
+    pace.on_error(limited(retry_after=30), 0.0, 0.0)
+    tickets = [pace.ticket(0.0) for _ in range(100)]
+    assert tickets[0] == 30.0
+    assert tickets[1] - tickets[0] > START_GAP
+    for _ in range(500):
+        pace.on_success()
+    assert pace.ticket(1000.0) == pace.ticket(1000.0) == 1000.0
+
+
+def test_each_refusal_spreads_them_further() -> None:
+    pace = Pace()
+    gaps = []
+    for now in (0.0, 1000.0, 2000.0):
+        pace.on_error(limited(), now, now)
+        first, second = pace.ticket(now + 500), pace.ticket(now + 500)
+        gaps.append(second - first)
+    assert gaps[0] < gaps[1] < gaps[2]
+
+
+def test_an_absurd_retry_after_does_not_hold_everybody_back() -> None:
+    pace = Pace()
+    pace.on_error(limited(retry_after=1e9), 0.0, 0.0)
+    assert pace.ticket(0.0) == 300.0
+
+
+@pytest.mark.parametrize(
+    "error", [errors.DiffioNotFoundError("No such generation."), errors.DiffioAuthenticationError("No.")]
+)
+def test_what_concerns_one_waiter_slows_nobody_else(error: errors.DiffioError) -> None:
+    pace = Pace()
+    for _ in range(10):
+        pace.on_error(error, 0.0, 0.0)
+    assert pace.ticket(0.0) == 0.0
