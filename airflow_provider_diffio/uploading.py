@@ -41,6 +41,8 @@ def upload_once(hook: DiffioHook, recording: Recording, memory: TaskMemory) -> P
     :raises DiffioInputError: before anything is sent.
     :raises DiffioError: when it did not work.
     """
+    from airflow_provider_diffio.hooks.lineage import report_upload
+
     location = hook.locate(recording.source, recording.source_conn_id)
     mark = fingerprint(
         **asdict(recording), uri=location.uri, version=location.fingerprint(), conn_id=hook.diffio_conn_id
@@ -49,6 +51,7 @@ def upload_once(hook: DiffioHook, recording: Recording, memory: TaskMemory) -> P
     if record.get("project"):
         known = Project(**record["project"])
         hook.log.info("Project %s holds this recording already.", known.api_project_id)
+        report_upload(hook, location, known.api_project_id)
         return known
 
     def begun(created: CreatedProject, unconfirmed: Project) -> None:

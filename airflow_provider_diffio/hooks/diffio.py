@@ -162,6 +162,8 @@ class DiffioHook(BaseHook):
         """
         from airflow_provider_diffio.api import endpoints, models, uploads
         from airflow_provider_diffio.api.errors import DiffioError, DiffioUploadRefusedError
+        from airflow_provider_diffio.hooks.lineage import report_upload
+        from airflow_provider_diffio.hooks.sources import LocationSource
 
         recording = self._source(source, file_name, source_conn_id)
         media_type = content_type or uploads.guess_content_type(recording.name)
@@ -199,11 +201,14 @@ class DiffioHook(BaseHook):
             return replace(project, status=status)
 
         try:
-            return upload_into_new_project()
+            project = upload_into_new_project()
         except DiffioUploadRefusedError as error:
             # A slow upload can outlive its permission, and only a new project comes with a new one.
             self.log.warning("%s Trying once more.", error)
-        return upload_into_new_project()
+            project = upload_into_new_project()
+        if isinstance(recording, LocationSource):
+            report_upload(self, recording.location, project.api_project_id)
+        return project
 
     def _confirm_upload(self, created: models.CreatedProject, recording: Source, options: Options) -> str:
         from airflow_provider_diffio.api import endpoints, models, uploads
@@ -395,6 +400,7 @@ class DiffioHook(BaseHook):
         :raises DiffioError: when there is no such file, or it did not arrive whole; nothing is left behind.
         """
         from airflow_provider_diffio.api import downloads, models
+        from airflow_provider_diffio.hooks.lineage import report_download
         from airflow_provider_diffio.storage import safe_file_name
 
         target = self.check_download(path, download_type, output_conn_id, overwrite)
@@ -424,6 +430,7 @@ class DiffioHook(BaseHook):
             )
             fetch.run(link)
         self.log.info("Wrote %s (%d bytes).", target.uri, writer.size_bytes)
+        report_download(self, project_id, target)
         return models.DownloadedFile(
             path=target.uri,
             size_bytes=writer.size_bytes,

@@ -12,19 +12,19 @@ class LocationSource:
     """
     A file at a location, opened as often as there are readers.
 
-    :param location: where it is.
+    :param location: where it is, kept as ``location``.
     :raises DiffioInputError: when there is no readable file.
     """
 
     def __init__(self, location: Location) -> None:
         self.name = location.name
         self.size_bytes = location.size()
-        self._location = location
+        self.location = location
         self._fingerprint = location.fingerprint()
 
     def open(self) -> IO[bytes]:
-        return cast("IO[bytes]", self._location.open_read())
+        return cast("IO[bytes]", self.location.open_read())
 
     def check_unchanged(self) -> None:
-        if self._location.fingerprint() != self._fingerprint:
-            raise DiffioSourceChangedError(f"{self._location.uri} changed while it was read.")
+        if self.location.fingerprint() != self._fingerprint:
+            raise DiffioSourceChangedError(f"{self.location.uri} changed while it was read.")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from airflow.providers.common.compat.sdk import conf
 
+from airflow_provider_diffio.api.errors import DiffioError
 from airflow_provider_diffio.api.polling import (
     DEFAULT_MAX_POLL_INTERVAL,
     DEFAULT_POLL_INTERVAL,
@@ -151,7 +153,15 @@ class DiffioRestoreOperator(DiffioOperator):
         with airflow_outcomes():
             resume(self, self.hook, event, wait, carried={})
             fields = wait or event
+            self._report_source(fields["project_id"])
             return self._save(fields["generation_id"], fields["project_id"], TaskMemory.of(context))
+
+    def _report_source(self, project_id: str) -> None:
+        """Tell lineage tools again what was uploaded: they look at this phase of the task alone."""
+        from airflow_provider_diffio.hooks.lineage import report_upload
+
+        with suppress(DiffioError):
+            report_upload(self.hook, self.hook.locate(self.source, self.source_conn_id), project_id)
 
     def _order(self, project_id: str) -> Order:
         return Order(
