@@ -23,6 +23,7 @@ def get_provider_info() -> dict[str, Any]:
                     "airflow_provider_diffio.operators.generation",
                     "airflow_provider_diffio.operators.download",
                     "airflow_provider_diffio.operators.restore",
+                    "airflow_provider_diffio.operators.account",
                 ],
             }
         ],
@@ -36,7 +37,10 @@ def get_provider_info() -> dict[str, Any]:
         "triggers": [
             {
                 "integration-name": "Diffio",
-                "python-modules": ["airflow_provider_diffio.triggers.generation"],
+                "python-modules": [
+                    "airflow_provider_diffio.triggers.generation",
+                    "airflow_provider_diffio.triggers.events",
+                ],
             }
         ],
         "connection-types": [

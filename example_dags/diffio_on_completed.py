@@ -10,6 +10,7 @@ the triggerer asks Diffio instead: ``diffio_completed_asset(poll_interval=60)``.
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG, task
@@ -20,6 +21,7 @@ from airflow_provider_diffio.operators import DiffioDownloadOperator
 with DAG(
     dag_id="diffio_on_completed",
     schedule=[diffio_completed_asset()],
+    start_date=dt.datetime(2026, 1, 1, tzinfo=dt.UTC),
     catchup=False,
     tags=["diffio"],
     doc_md=__doc__,

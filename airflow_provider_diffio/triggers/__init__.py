@@ -1,7 +1,8 @@
-"""The trigger that waits for a generation."""
+"""The triggers: one waits for a generation, one watches for all that finish."""
 
 from __future__ import annotations
 
+from airflow_provider_diffio.triggers.events import DiffioGenerationEventTrigger
 from airflow_provider_diffio.triggers.generation import DiffioGenerationTrigger
 
-__all__ = ["DiffioGenerationTrigger"]
+__all__ = ["DiffioGenerationEventTrigger", "DiffioGenerationTrigger"]
