@@ -6,6 +6,7 @@ import base64
 import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -23,6 +24,13 @@ DEFAULT_WEBHOOK_SECRET = "whsec_" + base64.b64encode(b"not a secret: the diffio 
 
 #: How long a media link lives, by protocol generation.
 LINK_SECONDS: Mapping[Protocol, float] = {"edge": 6 * 3600.0, "signed-put": 2 * 3600.0}
+
+
+#: The libraries that restoring takes, which the extra ``sandbox`` brings.
+_NEEDS: Mapping[Engine, tuple[str, ...]] = {
+    "denoise": ("av", "noisereduce", "numpy", "scipy", "soundfile", "svix"),
+    "passthrough": ("svix",),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +59,11 @@ class Settings:
             raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, not {self.protocol!r}")
         if self.engine not in ENGINES:
             raise ValueError(f"engine must be one of {', '.join(ENGINES)}, not {self.engine!r}")
+        if missing := [name for name in _NEEDS[self.engine] if find_spec(name) is None]:
+            raise ValueError(
+                f"the {self.engine} engine needs {', '.join(missing)}: "
+                'pip install "airflow-provider-diffio[sandbox]"'
+            )
         if not self.allow_remote and not is_loopback(self.host):
             raise ValueError(
                 f"{self.host} can be reached from other machines, and the sandbox's control routes "

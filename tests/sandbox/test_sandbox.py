@@ -185,3 +185,11 @@ def test_a_process_of_its_own_works_the_same() -> None:
 def test_a_process_that_can_not_start_says_so() -> None:
     with pytest.raises(RuntimeError, match="ended with status 2"):
         start_sandbox_process(engine="magic")
+
+
+def test_without_its_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "airflow_provider_diffio.sandbox.settings.find_spec", lambda name: name != "av" or None
+    )
+    with pytest.raises(ValueError, match=r"needs av: pip install .*\[sandbox\]"):
+        Settings()
