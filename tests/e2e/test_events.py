@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
+import random
 import shutil
 import statistics
+import time
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -15,6 +20,8 @@ import requests
 from airflow_provider_diffio.hooks import DiffioHook
 from airflow_provider_diffio.sandbox import start_sandbox_process
 from tests.airflow.bench import AIRFLOW_3
+from tests.e2e.attack import Attempt, Probes, bad_attempts, large_bodies, slow_clients
+from tests.e2e.control import open_database
 from tests.e2e.events import DAG_ID, EXAMPLES, Events, wait_until
 from tests.e2e.local_airflow import LocalAirflow
 from tests.events.signing import event, sign
@@ -126,3 +133,37 @@ def test_the_time_from_delivery_to_run_start(events: Events) -> None:
         f"\nanswer: median {statistics.median(answers) * 1000:.0f} ms; delivery to run start:"
         f" median {statistics.median(waits):.2f} s, {min(waits):.2f} to {max(waits):.2f} s"
     )
+
+
+def test_an_attack_of_two_thousand_requests(events: Events) -> None:
+    """50 clients at once; good ones among them, each sent twice. The API server answers all the while."""
+    airflow = events.airflow
+    airflow.rest("PATCH", f"/dags/{DAG_ID}", {"is_paused": True})
+    good = [sign(event(), events.sandbox.webhook_secret) for _ in range(300)]
+    requests_ = [Attempt(events.receiver, delivery, {200}) for delivery in good for _ in range(2)]
+    requests_ += bad_attempts(events.receiver, events.sandbox.webhook_secret, good, 2000 - len(requests_))
+    random.Random(5).shuffle(requests_)  # noqa: S311 - an order, no secret
+
+    probes = Probes(f"{airflow.url}/api/v2/monitor/health")
+    began = time.monotonic()
+    with slow_clients(events.receiver, 10), large_bodies(events.receiver) as large, probes:
+        with ThreadPoolExecutor(50) as clients:
+            answers = list(clients.map(Attempt.send, requests_))
+        took = time.monotonic() - began
+    wrong = [answer for answer in answers if answer.problem]
+    print(
+        f"\n2,000 requests of 50 clients in {took:.0f} s;"
+        f" statuses {dict(Counter(answer.status for answer in answers))};"
+        f" health answered {len(probes.seconds)} times, median {statistics.median(probes.seconds):.2f} s,"
+        f" at most {max(probes.seconds):.2f} s; 100 MB bodies: {large}"
+    )
+    assert wrong == []
+    assert probes.failures == []
+    assert set(large) <= {413, 0}
+
+    with contextlib.closing(open_database(airflow.database)) as database:
+        rows = [json.loads(row["extra"]) for row in database.execute("SELECT extra FROM asset_event")]
+    made = Counter(row["message_id"] for row in rows)
+    assert set(made.values()) == {1}
+    assert {delivery.message_id for delivery in good} <= set(made)
+    assert not [row for row in rows if row["generation_id"] == "forged"]
