@@ -56,6 +56,10 @@ hostile: $(READY) ## Try 20,000 bad answers of Diffio (the test suite tries some
 bench: $(READY) ## Measure the memory that large transfers take
 	@$(VENV)/bin/python benchmarks/transfer_memory.py $(ARGS)
 
+.PHONY: soak
+soak: $(READY) ## Kill processes of Airflow 24 times during one run, and count what was billed
+	@$(VENV)/bin/python -m tests.lab.soak $(ARGS)
+
 .PHONY: constraints
 constraints: ## Resolve the pinned versions anew (needs network)
 	@.ci/constraints $(NEWEST) $(OLDEST)
