@@ -23,6 +23,7 @@ def get_provider_info() -> dict[str, Any]:
                     "airflow_provider_diffio.operators.generation",
                     "airflow_provider_diffio.operators.download",
                     "airflow_provider_diffio.operators.restore",
+                    "airflow_provider_diffio.operators.webhook",
                     "airflow_provider_diffio.operators.account",
                 ],
             }

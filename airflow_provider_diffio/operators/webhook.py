@@ -1,0 +1,129 @@
+"""DiffioConfigureWebhookOperator and DiffioSendWebhookTestEventOperator: set webhooks up, and try them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from airflow.providers.common.compat.sdk import conf
+
+from airflow_provider_diffio.api.errors import DiffioInputError
+from airflow_provider_diffio.operators.base import DiffioOperator
+from airflow_provider_diffio.outcomes import airflow_outcomes
+
+#: What becomes asset events.
+FINISHED = ("generation.completed", "generation.failed")
+
+
+class DiffioConfigureWebhookOperator(DiffioOperator):
+    """
+    Tell Diffio where to deliver events about a key's generations.
+
+    Calls ``webhooks/configure``, which takes an admin key with the scope ``webhooks:write``. It states what
+    should be, so a retry says the same again; should Diffio keep two endpoints of one URL after that, the
+    receiver counts their deliveries once. The signing secret is not in the answer: copy it from Diffio's
+    dashboard into the connection's ``webhook_secret``.
+
+    Returns ``api_key_id``, ``mode``, ``url``, ``event_types``, ``endpoint_id``, ``signing``.
+
+    :param url: an https URL (templated); when not given, the receiver of the Airflow that ``[api] base_url``
+        names, for this connection.
+    :param event_types: of ``generation.queued``, ``.processing``, ``.failed`` and ``.completed``
+        (templated); the last two by default.
+    :param mode: ``live`` (default) or ``test`` (templated).
+    :param api_key_id: the key whose generations are meant (templated); the connection's own when not given.
+    :param diffio_conn_id: id of the Diffio connection (templated).
+    :raises AirflowFailException: for what a retry can not mend, such as a key that may not do this.
+    """
+
+    template_fields: Sequence[str] = ("url", "event_types", "mode", "api_key_id", "diffio_conn_id")
+
+    def __init__(
+        self,
+        *,
+        url: str | None = None,
+        event_types: Collection[str] = FINISHED,
+        mode: str = "live",
+        api_key_id: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.url = url
+        self.event_types = event_types
+        self.mode = mode
+        self.api_key_id = api_key_id
+
+    def execute(self, context: Any) -> dict[str, Any]:
+        with airflow_outcomes():
+            configured = self.hook.configure_webhook(
+                self.url or receiver_url(self.diffio_conn_id),
+                self.event_types,
+                mode=self.mode,
+                api_key_id=self.api_key_id,
+            )
+        self.log.info("Diffio delivers %s to %s.", ", ".join(configured.event_types), configured.url)
+        return {**asdict(configured), "event_types": list(configured.event_types)}
+
+
+class DiffioSendWebhookTestEventOperator(DiffioOperator):
+    """
+    Have Diffio send a made-up event to a key's endpoints, to see that it arrives.
+
+    Calls ``webhooks/send_test_event``; costs nothing. Each try sends an event. One for
+    ``generation.completed`` starts the DAGs on that asset; it names no project, so that
+    ``finished_generations`` leaves it out and nothing is downloaded.
+
+    Returns ``svix_message_id``, ``event_id``, ``event_type``, ``mode``, ``api_key_id``.
+
+    :param event_type: what the event says (templated); ``generation.completed`` by default.
+    :param mode: ``live`` (default) or ``test`` (templated).
+    :param api_key_id: the key whose endpoints are meant (templated); the connection's own when not given.
+    :param sample_payload: fields to put into the event, by their names in Diffio's API (templated).
+    :param diffio_conn_id: id of the Diffio connection (templated).
+    :raises AirflowFailException: for what a retry can not mend, such as a key that may not do this.
+    """
+
+    template_fields: Sequence[str] = ("event_type", "mode", "api_key_id", "sample_payload", "diffio_conn_id")
+    template_fields_renderers = {"sample_payload": "json"}
+
+    def __init__(
+        self,
+        *,
+        event_type: str = "generation.completed",
+        mode: str = "live",
+        api_key_id: str | None = None,
+        sample_payload: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.event_type = event_type
+        self.mode = mode
+        self.api_key_id = api_key_id
+        self.sample_payload = sample_payload
+
+    def execute(self, context: Any) -> dict[str, Any]:
+        with airflow_outcomes():
+            sent = self.hook.send_webhook_test_event(
+                self.event_type,
+                mode=self.mode,
+                api_key_id=self.api_key_id,
+                sample_payload=self.sample_payload,
+            )
+        self.log.info("Diffio sends %s as %s.", sent.event_type, sent.svix_message_id)
+        return asdict(sent)
+
+
+def receiver_url(diffio_conn_id: str) -> str:
+    """
+    Return where this Airflow takes a connection's deliveries.
+
+    :raises DiffioInputError: when Airflow does not know its own https address.
+    """
+    base = conf.get("api", "base_url", fallback="") or ""
+    if not base.startswith("https://"):
+        raise DiffioInputError(
+            f"Airflow's [api] base_url is {base!r}, which Diffio can not deliver to.",
+            advice="Give the operator the https URL under which Airflow is reached from outside.",
+        )
+    return f"{base.rstrip('/')}/diffio/webhooks/{diffio_conn_id}"
