@@ -185,7 +185,7 @@ class DiffioAuthenticationError(DiffioApiError):
     """401: the API key is missing, mistyped or unknown."""
 
     final = True
-    default_advice = "Check the API key in the connection's password field and its 'auth_header'."
+    default_advice = "Check the API key in the connection's password field and its 'key_header'."
 
 
 class DiffioBillingError(DiffioApiError):

@@ -22,7 +22,7 @@ from airflow_provider_diffio.api.settings import (
 from airflow_provider_diffio.api.webhooks import split_secrets
 
 EXTRA_FIELDS = (
-    "auth_header",
+    "key_header",
     "timeout",
     "max_attempts",
     "model",
@@ -35,7 +35,8 @@ EXTRA_FIELDS = (
 
 #: The form as data, which Airflow 3.2 and later read without importing the hook.
 CONN_FIELDS: dict[str, Any] = {
-    "auth_header": {
+    # Not "auth_header": Airflow takes that for a secret, and its form would show and save "***" instead.
+    "key_header": {
         "label": "Header that carries the API key",
         "schema": {"type": ["string", "null"], "enum": list(AUTH_HEADERS), "default": "Authorization"},
     },
@@ -69,7 +70,7 @@ CONN_FIELDS: dict[str, Any] = {
     "proxy": {"label": "Proxy URL", "schema": {"type": ["string", "null"], "format": "password"}},
     "verify": {
         "label": "Verify TLS (true, false, or the path of a CA bundle)",
-        "schema": {"type": ["string", "boolean", "null"], "default": "true"},
+        "schema": {"type": ["string", "null"], "default": "true"},
     },
 }
 
@@ -114,7 +115,7 @@ class DiffioConnection:
             settings = ClientSettings(
                 api_key=connection.password or "",
                 base_url=_base_url(connection),
-                auth_header=_text(extra, "auth_header") or "Authorization",
+                auth_header=_text(extra, "key_header") or _text(extra, "auth_header") or "Authorization",
                 timeout=_number(extra, "timeout", DEFAULT_TIMEOUT),
                 retry=RetryPolicy(max_attempts=_whole(extra, "max_attempts", DEFAULT_MAX_ATTEMPTS)),
                 headers=_read_headers(extra.get("headers")),

@@ -165,3 +165,25 @@ def test_webhooks_need_a_secret(hook: DiffioHook) -> None:
     headers = {"svix-id": "m", "svix-timestamp": "1", "svix-signature": "v1,x"}
     with pytest.raises(DiffioConfigurationError, match="webhook_secret"):
         hook.verify_webhook(b"{}", headers)
+
+
+def test_airflow_takes_no_field_with_a_default_for_a_secret() -> None:
+    """The form of Airflow 3 shows three stars instead of such a default, and saves them."""
+    from airflow.providers.common.compat.sdk import redact
+
+    from airflow_provider_diffio.hooks.connection import CONN_FIELDS
+
+    defaults = {
+        name: spec["schema"]["default"] for name, spec in CONN_FIELDS.items() if "default" in spec["schema"]
+    }
+    assert set(defaults) == {"key_header", "timeout", "max_attempts", "model", "verify"}
+    assert redact(defaults) == defaults
+
+
+@pytest.mark.parametrize("name", ["key_header", "auth_header"])
+def test_both_names_of_the_keys_header_are_read(
+    connection: dict[str, Any], monkeypatch: pytest.MonkeyPatch, name: str, sandbox: Sandbox
+) -> None:
+    hook = connect(monkeypatch, connection, extra={name: "X-Api-Key"})
+    hook.list_projects()
+    assert "X-Api-Key" in sandbox.requests()[0]["headers"]

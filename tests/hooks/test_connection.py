@@ -189,6 +189,7 @@ def test_how_tls_is_verified(given: Any, verify: bool | str) -> None:
         "[1]",
         '"text"',
         {"auth_header": "Cookie"},
+        {"key_header": "Cookie"},
         {"auth_header": ["Authorization"]},
         {"timeout": "soon"},
         {"timeout": "nan"},
