@@ -67,7 +67,8 @@ def upload_once(hook: DiffioHook, recording: Recording, memory: TaskMemory) -> P
         params=recording.params,
         on_created=begun,
     )
-    memory.remember(_STEP, mark, project=project.to_value())
+    # Nothing is bought for a project that the next try would not know: it would buy again, for another one.
+    memory.intend(_STEP, mark, project=project.to_value())
     return project
 
 

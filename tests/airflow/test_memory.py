@@ -146,6 +146,28 @@ def test_a_record_that_can_not_be_read_is_not_taken_for_none(
     assert sandbox.ledger()["totals"]["generations"] == 1
 
 
+def test_nothing_is_bought_for_a_project_that_could_not_be_recorded(
+    bench: Bench,
+    restore: DiffioRestoreOperator,
+    sandbox: Sandbox,
+    recording: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = bench._store  # type: ignore[attr-defined]
+
+    def forgetful(method: str, key: str, body: Any) -> Any:
+        if method == "PUT" and key == "diffio_project":
+            raise RuntimeError("database is away")
+        return store(method, key, body)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bench, "_store", forgetful)
+        outcome = bench.run(restore)
+    assert type(outcome.error).__name__ == "DiffioMemoryError"
+    assert sandbox.ledger()["totals"]["generations"] == 0
+    assert_paid_once(bench, restore, sandbox, recording, projects=2)
+
+
 def test_records_hold_no_secret(bench: Bench, restore: DiffioRestoreOperator, sandbox: Sandbox) -> None:
     bench.run(restore)
     stored = str(bench.state_store)

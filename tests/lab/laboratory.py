@@ -74,7 +74,7 @@ def run(folder: Path) -> list[Outcome]:
         env = {**environment(folder, sandbox.connection), **QUICK_TO_NOTICE}
         with LocalAirflow(folder / "airflow", Path(__file__).parent / "dags", env=env) as airflow:
             # These must not be over before they are deferred and the triggerer is killed.
-            sandbox.add_fault("processing-seconds", seconds=40, nth="every")
+            sandbox.add_fault("processing-seconds", seconds=50, nth="every")
             waiting = airflow.trigger(WAITING_DAG_ID)
             _wait_for_triggers(airflow, waiting)
             sandbox.clear_faults()
