@@ -119,6 +119,7 @@ def imports_of(path: Path) -> set[str]:
         ("sandbox", ("airflow.", "airflow_provider_diffio.api", "airflow_provider_diffio.hooks")),
         ("hooks", ("airflow_provider_diffio.operators", "airflow_provider_diffio.sensors")),
         ("triggers", ("airflow_provider_diffio.operators", "airflow_provider_diffio.sensors")),
+        ("plugins", ("airflow_provider_diffio.operators", "airflow_provider_diffio.sensors")),
         ("storage", ("airflow_provider_diffio.hooks", "airflow_provider_diffio.operators")),
     ],
 )
