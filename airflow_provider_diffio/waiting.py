@@ -145,15 +145,17 @@ class Wait:
     def defer(self, task: Any, method_name: str, carried: Mapping[str, Any]) -> NoReturn:
         """Hand the wait over to the triggerer; the task goes on in ``method_name``."""
         from airflow_provider_diffio.triggers.generation import DiffioGenerationTrigger
+        from airflow_provider_diffio.wakeup import unhurried
 
         now = time.time()
+        pace = unhurried(self.poll_interval, self.max_poll_interval)
         task.log.info(
             "Waiting for generation %s on the triggerer, until %s at the latest.",
             self.generation_id,
             time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(self.deadline)),
         )
         task.defer(
-            trigger=DiffioGenerationTrigger(**self.to_dict(), not_before=now + MIN_DEFERRAL),
+            trigger=DiffioGenerationTrigger(**{**self.to_dict(), **pace}, not_before=now + MIN_DEFERRAL),
             method_name=method_name,
             kwargs={"wait": self.to_dict(), **carried},
             timeout=timedelta(seconds=max(0.0, self.deadline - now) + MIN_DEFERRAL + _BACKSTOP),

@@ -26,6 +26,7 @@ from airflow_provider_diffio.api.errors import (
 )
 from airflow_provider_diffio.plugins.deliveries import Deliveries
 from airflow_provider_diffio.plugins.secrets import WebhookSecrets, connection_secrets
+from airflow_provider_diffio.plugins.wakeup import WakeUp
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -88,6 +89,7 @@ class Receiver:
     def __init__(self, secrets: WebhookSecrets | None = None, deliveries: Deliveries | None = None) -> None:
         self._secrets = secrets or WebhookSecrets(connection_secrets)
         self._deliveries = deliveries or Deliveries()
+        self._wake_up = WakeUp()
         self._log = QuietLog()
         self._in_hand = 0
         self._verifying: Any = None
@@ -138,6 +140,7 @@ class Receiver:
             # Nothing was done; Svix comes again.
             _log.exception("Delivery %s could not be stored; asked to send it again.", event.message_id)
             raise RefusedError(503, "Could not be stored, send it again.") from None
+        self._wake_up.deliver(conn_id, event)
         if outcome == "unused":
             _log.info(
                 "Delivery %s: no DAG uses the asset of %s of connection %s; generation %s starts none.",

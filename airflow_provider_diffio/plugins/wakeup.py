@@ -1,0 +1,114 @@
+"""
+Waking up deferred waits (experimental): a delivery resumes the task that waits for its generation.
+
+The event is submitted to the row of the waiting trigger, as a triggerer would do it. Airflow has no public
+way for that. The event is only word that it is time to look: the resumed task asks Diffio once, and goes on
+waiting if the generation is not over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_diffio.assets import STATUS_OF_EVENT
+from airflow_provider_diffio.wakeup import wake_up_enabled
+
+if TYPE_CHECKING:
+    from airflow_provider_diffio.api.models import WebhookEvent
+
+#: Seconds after the delivery at which a waiting task is looked for. One that deferred at this very moment is
+#: not in the database yet, and one that deferred shortly before must not be resumed at once.
+MOMENTS = (0.0, 2.0, 5.0, 12.0, 25.0)
+MAX_WAITING = 500
+_TRIGGER = "airflow_provider_diffio.triggers.generation.DiffioGenerationTrigger"
+
+_log = logging.getLogger(__name__)
+
+
+class WakeUp:
+    """Resumes tasks, in the background of the API server's event loop."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def deliver(self, diffio_conn_id: str, event: WebhookEvent) -> None:
+        """Resume whoever waits for the event's generation, now or within seconds; if it is switched on."""
+        if event.event_type not in STATUS_OF_EVENT or len(self._tasks) >= MAX_WAITING:
+            return
+        if wake_up_enabled():
+            task = asyncio.create_task(self._deliver(diffio_conn_id, event))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _deliver(self, diffio_conn_id: str, event: WebhookEvent) -> None:
+        arrived = time.monotonic()
+        for moment in MOMENTS:
+            await asyncio.sleep(max(0.0, arrived + moment - time.monotonic()))
+            try:
+                if await asyncio.to_thread(resume_waiting, diffio_conn_id, event):
+                    return
+            except Exception:
+                # The wait goes on with its own looks.
+                _log.exception("Could not wake up who waits for generation %s.", event.generation_id)
+                return
+
+
+def resume_waiting(diffio_conn_id: str, event: WebhookEvent) -> int:
+    """
+    Submit the event to every trigger that waits for the generation and may fire already.
+
+    :return: how many tasks were resumed.
+    """
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.models.trigger import Trigger
+    from airflow.triggers.base import TriggerEvent
+    from airflow.utils.session import create_session
+    from airflow.utils.state import TaskInstanceState
+    from sqlalchemy import select
+
+    resumed = 0
+    with create_session() as session:
+        waiting = session.execute(
+            select(Trigger, TaskInstance)
+            .join(TaskInstance, TaskInstance.trigger_id == Trigger.id)
+            .where(
+                Trigger.classpath == _TRIGGER,
+                TaskInstance.state == TaskInstanceState.DEFERRED,
+                # Stored as plain JSON by Airflow 3; on one that encrypts it, nobody is found, and woken.
+                Trigger.encrypted_kwargs.contains(event.generation_id, autoescape=True),
+            )
+            # The triggerer may be about to resume the same task.
+            .with_for_update(of=TaskInstance, skip_locked=True)
+        ).all()
+        for trigger, task in waiting:
+            arguments = _plain(trigger.kwargs)
+            if not _fits(arguments, diffio_conn_id, event):
+                continue
+            arguments.pop("not_before", None)
+            payload = {**arguments, "status": STATUS_OF_EVENT[event.event_type]}
+            Trigger.submit_event(trigger.id, TriggerEvent(payload), session=session)
+            _log.info(
+                "Woke up %s.%s, which waited for generation %s.",
+                task.dag_id,
+                task.task_id,
+                event.generation_id,
+            )
+            resumed += 1
+    return resumed
+
+
+def _plain(stored: Any) -> dict[str, Any]:
+    from airflow.serialization.decoders import smart_decode_trigger_kwargs
+
+    return {name: smart_decode_trigger_kwargs(value) for name, value in dict(stored).items()}
+
+
+def _fits(arguments: dict[str, Any], diffio_conn_id: str, event: WebhookEvent) -> bool:
+    return (
+        arguments.get("generation_id") == event.generation_id
+        and arguments.get("diffio_conn_id") == diffio_conn_id
+        and float(arguments.get("not_before") or 0.0) <= time.time()
+    )
