@@ -424,6 +424,9 @@ class LocalAirflow:
                 **settings["scheduler"],
                 "dag_dir_list_interval": "2",
                 "min_file_process_interval": "2",
+                # Tasks that schedule what follows them, beside the scheduler: on SQLite, which has no row
+                # locks, both now and then start the same try.
+                "schedule_after_task_execution": "False",
             },
         }
         return settings | (newer if self.is_airflow_3 else older)
