@@ -169,10 +169,19 @@ class LocalAirflow:
 
     def kill_task(self, dag_id: str, run_id: str, task_id: str, signum: int = signal.SIGKILL) -> None:
         """Signal the process that runs a task right now."""
-        task = self.task_instance(dag_id, run_id, task_id)
-        if task.state != "running" or task.pid is None:
-            raise NotThereError(f"{task.label} is {task.state}, no process runs it")
-        os.kill(task.pid, signum)
+
+        def has_process() -> bool:
+            # Airflow 2 records the state first and the process a moment later.
+            task = self.task_instance(dag_id, run_id, task_id)
+            if task.state != "running":
+                raise NotThereError(f"{task.label} is {task.state}, no process runs it")
+            return task.pid is not None
+
+        self._until(has_process, START_SECONDS, lambda: f"{task_id} runs without a process")
+        pid = self.task_instance(dag_id, run_id, task_id).pid
+        if pid is None:
+            raise NotThereError(f"{task_id} ended meanwhile")
+        os.kill(pid, signum)
 
     def restart(self, component: str) -> None:
         """End what is left of a component, start it again and wait until it is heard of."""
