@@ -84,8 +84,11 @@ def _register(diffio_conn_id: str, event: WebhookEvent) -> Outcome:
             .values(group=AssetModel.group)
             .execution_options(synchronize_session=False)
         )
-        asset = session.scalar(select(AssetModel).where(AssetModel.uri == uris[event.event_type]))
-        if asset is None or asset.active is None:
+        # Of those with this URI, at most one is active: the one that DAGs use.
+        asset = session.scalar(
+            select(AssetModel).where(AssetModel.uri == uris[event.event_type], AssetModel.active.has())
+        )
+        if asset is None:
             return "unused"
         if _is_known(session, asset.id, event.message_id):
             return "duplicate"

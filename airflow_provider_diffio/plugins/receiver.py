@@ -136,9 +136,12 @@ class Receiver:
             outcome: str = await anyio.to_thread.run_sync(
                 self._deliveries.register, conn_id, event, limiter=self._storing
             )
-        except Exception:
-            # Nothing was done; Svix comes again.
-            _log.exception("Delivery %s could not be stored; asked to send it again.", event.message_id)
+        except Exception as error:
+            # Nothing was done; Svix comes again. The driver's own words: SQLAlchemy's hold the values, too.
+            reason = getattr(error, "orig", None) or type(error).__name__
+            _log.error(
+                "Delivery %s could not be stored, asked to send it again: %.300s", event.message_id, reason
+            )
             raise RefusedError(503, "Could not be stored, send it again.") from None
         self._wake_up.deliver(conn_id, event)
         if outcome == "unused":

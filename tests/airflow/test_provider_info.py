@@ -92,7 +92,7 @@ from airflow.providers.common.compat.sdk import DAG, BaseOperator, BaseSensorOpe
 from airflow.triggers.base import BaseTrigger
 before = set(sys.modules)
 import airflow_provider_diffio.operators, airflow_provider_diffio.sensors, airflow_provider_diffio.triggers
-import airflow_provider_diffio.hooks
+import airflow_provider_diffio.hooks, airflow_provider_diffio.assets
 heavy = {"requests", "aiohttp", "fsspec", "upath", "boto3", "numpy", "soundfile", "svix", "certifi"}
 print(sorted({name.partition(".")[0] for name in set(sys.modules) - before} & heavy))
 """

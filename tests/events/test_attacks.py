@@ -8,6 +8,7 @@ import logging
 import socket
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from airflow_provider_diffio.plugins import receiver, secrets
 from airflow_provider_diffio.plugins.receiver import MAX_BODY, REFUSAL_SECONDS, QuietLog
 from airflow_provider_diffio.plugins.secrets import MAX_KNOWN, MAX_UNKNOWN, WebhookSecrets
 from tests.events.conftest import FOREIGN, NEEDS_AIRFLOW_3, SECRET, ReceiverServer
-from tests.events.signing import event, sign
+from tests.events.signing import event, secret_of, sign
 
 pytestmark = NEEDS_AIRFLOW_3
 
@@ -106,6 +107,17 @@ def test_connections_that_take_nothing_answer_as_a_wrong_signature_does(
     # Whatever was looked up, an answer leaves at a multiple of this after the body.
     for answer in (wrong, other):
         assert answer.elapsed.total_seconds() >= REFUSAL_SECONDS
+
+
+@pytest.mark.parametrize("body", [event(), b"not json"])
+def test_the_stand_in_for_unknown_connections_opens_no_door(
+    server: ReceiverServer, monkeypatch: pytest.MonkeyPatch, body: Any
+) -> None:
+    """It is random; and should someone know it, nothing is accepted by it."""
+    known = secret_of("guessed")
+    monkeypatch.setattr(receiver, "_NOBODYS_SECRET", known)
+    answer = server.post(sign(body, known), conn_id="unknown")
+    assert (answer.status_code, answer.json()) == (400, REFUSAL)
 
 
 @pytest.mark.parametrize(

@@ -43,18 +43,24 @@ class Store:
 class Triggerer:
     """As much of a triggerer as a watcher needs: Airflow's shared streams, and a record of the events."""
 
-    def __init__(self, *triggers: DiffioGenerationEventTrigger, confirm: bool = True) -> None:
+    def __init__(
+        self, *triggers: DiffioGenerationEventTrigger, confirm: bool = True, patience: float = 300.0
+    ) -> None:
         import structlog
         from airflow.triggers.shared_stream import SharedStreamManager
 
         self._triggers = triggers
         self._confirm = confirm
         self.events: list[dict[str, Any]] = []
-        self._streams = SharedStreamManager(log=structlog.get_logger())
+        self._streams = SharedStreamManager(log=structlog.get_logger(), ack_timeout=patience)
 
     @property
     def reported(self) -> list[str]:
         return [made["generation_id"] for event in self.events for made in event["generations"]]
+
+    @property
+    def failed(self) -> bool:
+        return any(task.done() for task in self._tasks)
 
     async def __aenter__(self) -> Triggerer:
         self._tasks = [
@@ -158,6 +164,22 @@ def test_what_airflow_did_not_store_is_reported_again(buy: Any) -> None:
             await asyncio.sleep(0.5)
         async with Triggerer(watcher(store)) as second:
             await until(lambda: second.reported == [one], lambda: second.reported)
+
+    asyncio.run(go())
+
+
+def test_what_airflow_could_not_store_is_not_noted_as_reported(buy: Any) -> None:
+    """The database refuses the event; the triggerer gives up on it and starts the trigger anew."""
+
+    async def go() -> None:
+        store = Store()
+        async with Triggerer(watcher(store), confirm=False, patience=0.5) as first:
+            await until(lambda: bool(store.values), lambda: store.values)
+            before = json.dumps(store.values)
+            await buy()
+            await until(lambda: first.failed, lambda: first.reported)
+            await asyncio.sleep(0.5)
+            assert json.dumps(store.values) == before
 
     asyncio.run(go())
 

@@ -78,6 +78,24 @@ def test_an_asset_that_nobody_uses_is_no_reason_to_send_again(server: ReceiverSe
     assert recorded() == []
 
 
+def test_an_asset_of_the_same_uri_that_is_not_used_does_not_get_the_event(
+    server: ReceiverServer, recorded: Any, assets: dict[str, int]
+) -> None:
+    from airflow.models.asset import AssetEvent, AssetModel
+    from airflow.utils.session import create_session
+    from sqlalchemy import delete, select
+
+    from airflow_provider_diffio.assets import asset_uri
+
+    uri = asset_uri("diffio_default", "generation.completed")
+    with create_session() as session:
+        session.add(AssetModel(id=0, name="a former name", uri=uri, group="asset"))
+    assert server.post(sign(event(), SECRET)).json() == {"status": "accepted"}
+    with create_session() as session:
+        assert list(session.scalars(select(AssetEvent.asset_id))) == [assets["generation.completed"]]
+        session.execute(delete(AssetModel).where(AssetModel.name == "a former name"))
+
+
 def test_both_secrets_fit_while_they_are_rotated(server: ReceiverServer, recorded: Any) -> None:
     for secret in (SECRET, OLD_SECRET):
         assert server.post(sign(event(), secret)).json() == {"status": "accepted"}
@@ -122,7 +140,10 @@ def test_an_event_without_a_project_is_kept_and_left_out_of_downloads(
 
 
 def test_a_database_that_is_locked_asks_for_another_try(
-    server: ReceiverServer, recorded: Any, monkeypatch: pytest.MonkeyPatch
+    server: ReceiverServer,
+    recorded: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     from airflow.assets.manager import asset_manager
     from sqlalchemy.exc import OperationalError
@@ -131,12 +152,14 @@ def test_a_database_that_is_locked_asks_for_another_try(
 
     def locked(**arguments: Any) -> Any:
         register(**arguments)
-        raise OperationalError("INSERT", {}, Exception("database is locked"))
+        raise OperationalError("INSERT", {"extra": "canary"}, Exception("database is locked"))
 
-    delivery = sign(event(), SECRET)
+    delivery = sign(event(error="canary-in-the-body"), SECRET)
     monkeypatch.setattr(asset_manager, "register_asset_change", locked)
     answer = server.post(delivery)
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    assert "database is locked" in caplog.text
+    assert "canary" not in caplog.text
     assert recorded() == []
     monkeypatch.setattr(asset_manager, "register_asset_change", register)
     assert server.post(delivery).json() == {"status": "accepted"}
