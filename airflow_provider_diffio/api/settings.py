@@ -110,7 +110,8 @@ class ClientSettings:
         object.__setattr__(self, "base_url", normalize_base_url(self.base_url))
         if self.auth_header not in AUTH_HEADERS:
             raise DiffioConfigurationError(
-                f"key_header (or auth_header) must be one of {', '.join(AUTH_HEADERS)}; not {self.auth_header!r:.80}."
+                f"key_header (or auth_header) must be one of {', '.join(AUTH_HEADERS)};"
+                f" not {self.auth_header!r:.80}."
             )
         if not self.permits(self.base_url):
             raise DiffioConfigurationError(
