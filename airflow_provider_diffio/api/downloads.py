@@ -134,6 +134,8 @@ class Fetch:
     :param write: takes the bytes, in order.
     :param expect_size: told the file's length as soon as it is known.
     :param options: what the requests do differently.
+    :param written_sha256: returns the SHA-256 in hexadecimal of all that was written, where the destination
+        knows it anyway; otherwise it is computed here.
     """
 
     client: DiffioClient
@@ -141,6 +143,7 @@ class Fetch:
     write: Callable[[bytes], Any]
     expect_size: Callable[[int], None] = lambda _: None
     options: Options = None
+    written_sha256: Callable[[], str] | None = None
     size_bytes: int = 0
     total_bytes: int | None = None
     _link: GenerationDownload | None = None
@@ -205,7 +208,8 @@ class Fetch:
                 self.write(block)
             except Exception as error:
                 raise _WriteFailedError(error) from None
-            self._digest.update(block)
+            if self.written_sha256 is None:
+                self._digest.update(block)
             self.size_bytes += len(block)
         if self.total_bytes is not None and self.size_bytes != self.total_bytes:
             raise DiffioTransferError(
@@ -222,12 +226,15 @@ class Fetch:
             known, new = block[:repeated], block[repeated:]
             check.update(known)
             repeated -= len(known)
-            if repeated == 0 and known and check.digest() != self._digest.digest():
+            if repeated == 0 and known and check.hexdigest() != self._known_sha256():
                 raise _changed("its first bytes are not what they were")
             if new:
                 yield new
         if repeated:
             raise _changed("it is shorter than what has come already")
+
+    def _known_sha256(self) -> str:
+        return str(self._digest.hexdigest()) if self.written_sha256 is None else self.written_sha256()
 
     def _place(self, error: DiffioError) -> None:
         if self._link is not None:

@@ -427,6 +427,7 @@ class DiffioHook(BaseHook):
                 writer.write,
                 expect_size=lambda size: writer.expect(size_bytes=size),
                 options=request_options,
+                written_sha256=lambda: writer.sha256,
             )
             fetch.run(link)
         self.log.info("Wrote %s (%d bytes).", target.uri, writer.size_bytes)
