@@ -53,8 +53,8 @@ hostile: $(READY) ## Try 20,000 bad answers of Diffio (the test suite tries some
 	@DIFFIO_HOSTILE_EXAMPLES=20000 $(VENV)/bin/python -m pytest tests/hostile -q -s $(ARGS)
 
 .PHONY: bench
-bench: $(READY) ## Measure the memory that large transfers take
-	@$(VENV)/bin/python benchmarks/transfer_memory.py $(ARGS)
+bench: $(READY) ## Measure polling, transfers, memory and imports against others (ARGS=--quick; some minutes)
+	@$(VENV)/bin/python -m benchmarks $(ARGS)
 
 .PHONY: soak
 soak: $(READY) ## Kill processes of Airflow 24 times during one run, and count what was billed
@@ -70,5 +70,5 @@ recording: $(READY) ## Make the noisy example recording anew (needs espeak-ng)
 
 .PHONY: clean
 clean: ## Remove everything that was built here
-	@rm -rf .venv-* .tools .demo build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	@rm -rf .venv-* .tools .demo .bench build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

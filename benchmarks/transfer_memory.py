@@ -79,11 +79,15 @@ def run(kind: str, arguments: Mapping[str, object], connection: Mapping[str, obj
 
 def transfer(kind: str, arguments: Mapping[str, str]) -> dict[str, Any]:
     """Do one transfer in this process, with everything imported and the connection made before."""
+    from airflow.providers.common.compat.lineage.hook import get_hook_lineage_collector
+
     from airflow_provider_diffio import storage
     from airflow_provider_diffio.api import downloads, uploads
     from airflow_provider_diffio.hooks import DiffioHook
 
     del storage, downloads, uploads
+    # Airflow has loaded this before a task runs, and it takes longer than a transfer.
+    get_hook_lineage_collector()
     hook = DiffioHook()
     hook.test_connection()
     with Watch() as watch:

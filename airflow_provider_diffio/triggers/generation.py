@@ -133,6 +133,7 @@ class DiffioGenerationTrigger(BaseTrigger):
     async def _look(self, lookout: Lookout, waiting: GenerationWait, progress_log: ProgressLog) -> Decision:
         from airflow_provider_diffio.api import endpoints
         from airflow_provider_diffio.api.errors import DiffioError
+        from airflow_provider_diffio.api.polling import LookAgain
 
         try:
             progress = await lookout.look(
@@ -141,8 +142,11 @@ class DiffioGenerationTrigger(BaseTrigger):
         except DiffioError as error:
             progress_log.trouble(error)
             return waiting.on_error(error, time.time())
-        progress_log.seen(progress)
-        return waiting.on_progress(progress, time.time())
+        decision = waiting.on_progress(progress, time.time())
+        if isinstance(decision, LookAgain):
+            # How it ended is told by the task, which looks itself.
+            progress_log.seen(progress)
+        return decision
 
     async def _open(self, lookout: Lookout) -> None:
         """Read the connection, riding out trouble of Airflow's own until the deadline."""

@@ -39,10 +39,9 @@ async def shared_lookout(conn_id: str) -> AsyncIterator[Lookout]:
     :param conn_id: id of the Diffio connection.
     """
     lookouts = _lookouts.setdefault(asyncio.get_running_loop(), {})
-    if conn_id not in lookouts:
-        # In a thread, since the HTTP library takes a while to import. Who comes second waits for the same.
-        await asyncio.to_thread(_import_what_is_needed)
-    lookout = lookouts.setdefault(conn_id, Lookout(conn_id))
+    lookout = lookouts.get(conn_id)
+    if lookout is None:
+        lookout = lookouts[conn_id] = Lookout(conn_id)
     lookout.pace.waiters += 1
     try:
         yield lookout
@@ -57,10 +56,10 @@ async def shared_lookout(conn_id: str) -> AsyncIterator[Lookout]:
 def _import_what_is_needed() -> None:
     from airflow.providers.common.compat import connection
 
-    from airflow_provider_diffio.api import async_client, pace
+    from airflow_provider_diffio.api import async_client
     from airflow_provider_diffio.hooks import connection as diffio_connection
 
-    del async_client, connection, diffio_connection, pace
+    del async_client, connection, diffio_connection
 
 
 class Lookout:
@@ -89,12 +88,16 @@ class Lookout:
         :raises DiffioConfigurationError: when it can not work.
         :raises Exception: whatever Airflow's own trouble is; it may pass.
         """
+        if self._line is not None:
+            return
         asked_at = self._clock()
         async with self._reading:
             if self._line is None and self._failure is not None and self._failure.at >= asked_at:
                 # It failed for another trigger while this one stood in line; it would fail again.
                 raise self._failure.error.with_traceback(None)
             if self._line is None:
+                # In a thread, since the HTTP library takes a while to import.
+                await asyncio.to_thread(_import_what_is_needed)
                 await self._read()
 
     async def first_turn(self, wished: float, deadline: float) -> None:
@@ -248,4 +251,5 @@ async def sleep_until(moment: float) -> None:
     """
     # The clock may be set back or forth; what is left is asked again after the sleep.
     while (left := moment - time.time()) > 0:  # noqa: ASYNC110 - it waits for a time, not for an event
-        await asyncio.sleep(left)
+        # A bit longer, since the loop's own clock is another one and may be early by a hair.
+        await asyncio.sleep(left + 0.001)
