@@ -28,7 +28,6 @@ def main() -> int:
         parser.error(f"there is no part {', '.join(sorted(unknown))}")
     RESULTS.mkdir(exist_ok=True)
     results = run(parts, arguments.python, quick=arguments.quick)
-    (RESULTS / "results.json").write_text(json.dumps(results, indent=1))
     text = report.table(results)
     (RESULTS / "table.md").write_text(text + "\n")
     print(text)
@@ -50,12 +49,14 @@ def run(parts: list[str], python: Path | None, *, quick: bool) -> dict[str, Any]
         if part == "polls":
             results[part] = simulated
         elif part == "imports":
-            results[part] = imports.measure(python or bench_python(), RESULTS / "home", 1 if quick else 5)
+            results[part] = imports.measure(python or bench_python(), RESULTS / "home", 1 if quick else 3)
         elif part == "transfers":
             results[part] = transfers.measure(64 if quick else 1024)
         else:
             ten_minutes = {name: found["ten_minutes"] for name, found in simulated.items()}
             results[part] = triggers.measure(python or bench_python(), ten_minutes, quick=quick)
+        # After each part, so that an interrupted run leaves what it has.
+        (RESULTS / "results.json").write_text(json.dumps(results, indent=1))
     return results
 
 

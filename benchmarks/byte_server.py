@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import IO, Any
+from typing import IO, Any, cast
 from urllib.parse import urlsplit
 
 MIB = 1024 * 1024
@@ -56,7 +56,7 @@ class Handler(BaseHTTPRequestHandler):
         self._answer(self._api(urlsplit(self.path).path.rpartition("/v1/")[2], body))
 
     def _api(self, endpoint: str, body: dict[str, Any]) -> dict[str, Any]:
-        host = f"http://127.0.0.1:{self.server.server_address[1]}"
+        host = f"http://127.0.0.1:{cast('ThreadingHTTPServer', self.server).server_port}"
         ids = {"apiProjectId": "project", "generationId": "generation", "modelKey": body.get("model")}
         limits = {"partSizeBytes": PART, "maxBytes": 2048 * MIB}
         match endpoint:
@@ -94,7 +94,7 @@ class Handler(BaseHTTPRequestHandler):
     def _discard(self) -> int:
         size = left = int(self.headers["Content-Length"])
         block = memoryview(bytearray(MIB))
-        while left and (got := self.rfile.readinto(block[: min(left, MIB)])):  # type: ignore[attr-defined]
+        while left and (got := self.rfile.readinto(block[: min(left, MIB)])):
             left -= got
         return size - left
 
