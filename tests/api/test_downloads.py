@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import random
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -248,6 +250,18 @@ def test_a_server_without_ranges_sends_everything_again_and_it_is_written_once(
     taken.fetch.run()
     assert taken.content == FILE
     assert taken.fetch.size_bytes == len(FILE)
+
+
+@pytest.mark.parametrize("second", [media(), media(OTHER_FILE)], ids=["the same", "another"])
+def test_the_checksum_of_the_destination_serves_as_well(
+    bench_for: BenchFor, server: Scripted, second: Step
+) -> None:
+    server.play(media(sent=MIB), second)
+    taken = Taken(bench_for(server), server.url)
+    taken.fetch.written_sha256 = lambda: hashlib.sha256(taken.written).hexdigest()
+    with nullcontext() if second == media() else pytest.raises(errors.DiffioTransferError, match="changed"):
+        taken.fetch.run()
+    assert taken.content == (FILE if second == media() else FILE[:MIB])
 
 
 def test_a_server_without_ranges_that_breaks_earlier_is_tried_again(
