@@ -74,8 +74,9 @@ def _curl_up(address: str, recording: Path, mib: int) -> float:
 
 
 def _curl_down(address: str, path: Path, mib: int) -> float:
+    """Fetch by curl, and put it on the disk: curl itself leaves that to chance, and we do not."""
     path.unlink(missing_ok=True)
-    return mib / _timed("curl", "-s", "-o", str(path), f"{address}/raw")
+    return mib / _timed("sh", "-c", 'curl -s -o "$0" "$1" && sync "$0"', str(path), f"{address}/raw")
 
 
 def _timed(*command: str) -> float:
