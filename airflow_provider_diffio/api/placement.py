@@ -29,6 +29,8 @@ _STRIDE = 0.8
 _NEAR = 0.2
 #: How late, as a share of the whole job, the end may be found for the sake of fewer looks.
 _TOLERANCE = 0.025
+#: Shares per second; whatever is slower would take decades.
+_SLOWEST = 1e-9
 #: No pause is longer than this many times the time that the progress was watched for.
 _TRUST = 1.5
 
@@ -107,7 +109,7 @@ def blind_pause(elapsed: float) -> float:
 
 def _by_progress(elapsed: float, seen: Seen) -> float:
     start, before, last = seen[0], seen[-2], seen[-1]
-    speed = max(_speed(start, last), _speed(before, last))
+    speed = max(_speed(start, last), _speed(before, last), _SLOWEST)
     left = (1.0 - last.done) / speed - (elapsed - last.at)
     if left <= 0.0:
         # Overdue: it stands still, or goes on after its last percent.
