@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.triggers import BaseEventTrigger
 from airflow.triggers.base import TriggerEvent
 
+from airflow_provider_diffio.triggers.lookout import read_settings
 from airflow_provider_diffio.watching import LANES, STATUSES, Listed, Listing, ReportBook, generation_value
 
 if TYPE_CHECKING:
     from airflow_provider_diffio.api.async_client import DiffioAsyncClient
-    from airflow_provider_diffio.hooks.connection import DiffioConnection
 
 MIN_INTERVAL = 10.0
 #: Generations in one event. The rest comes with the next look; large events stop a triggerer's loop.
@@ -249,10 +249,6 @@ async def looks(diffio_conn_id: str, poll_interval: float) -> AsyncIterator[Look
 
 async def open_client(diffio_conn_id: str) -> DiffioAsyncClient:
     """Return a client for an ``async with``; the connection is read anew each time, as keys are rotated."""
-    from airflow.providers.common.compat.connection import get_async_connection
-
     from airflow_provider_diffio.api.async_client import DiffioAsyncClient
-    from airflow_provider_diffio.hooks.connection import DiffioConnection
 
-    connection: DiffioConnection = DiffioConnection.read(await get_async_connection(diffio_conn_id))
-    return DiffioAsyncClient(connection.settings)
+    return DiffioAsyncClient(await read_settings(diffio_conn_id))

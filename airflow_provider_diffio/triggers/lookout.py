@@ -196,9 +196,8 @@ class Lookout:
     async def _new_line(self) -> _Line | None:
         """Return a new line, or None when the connection says what it said before."""
         from airflow_provider_diffio.api.async_client import DiffioAsyncClient
-        from airflow_provider_diffio.hooks.connection import DiffioConnection
 
-        settings = DiffioConnection.read(await _find_connection(self._conn_id)).settings
+        settings = await read_settings(self._conn_id)
         if self._line is not None and self._line.settings == settings:
             return None
         client = DiffioAsyncClient(settings)
@@ -229,6 +228,19 @@ class _Line:
 
     async def close(self) -> None:
         await self.client.__aexit__(None, None, None)
+
+
+async def read_settings(conn_id: str) -> ClientSettings:
+    """
+    Read a Diffio connection without blocking the loop.
+
+    :param conn_id: id of the Diffio connection.
+    :raises AirflowNotFoundException: when there is no such connection.
+    :raises DiffioConfigurationError: when it can not work.
+    """
+    from airflow_provider_diffio.hooks.connection import DiffioConnection
+
+    return DiffioConnection.read(await _find_connection(conn_id)).settings
 
 
 async def _find_connection(conn_id: str) -> Any:
