@@ -14,27 +14,14 @@ import pytest
 from airflow_provider_diffio.hooks import DiffioHook
 from airflow_provider_diffio.sandbox import Sandbox
 from airflow_provider_diffio.triggers import DiffioGenerationTrigger, lookout
+from tests.airflow import waits
+from tests.airflow.waits import generation
 
-
-@pytest.fixture
-def generation(connection: dict[str, Any], recording: Path, slow: None) -> dict[str, Any]:
-    hook = DiffioHook()
-    project = hook.create_project(recording)
-    return hook.create_generation(project.api_project_id).to_value()
+__all__ = ["generation"]
 
 
 def trigger(generation: dict[str, Any], **options: Any) -> DiffioGenerationTrigger:
-    now = time.time()
-    arguments = {
-        "generation_id": generation["generation_id"],
-        "project_id": generation["api_project_id"],
-        "started_at": now,
-        "deadline": now + 30,
-        "poll_interval": 0.1,
-        "max_poll_interval": 0.2,
-        **options,
-    }
-    return DiffioGenerationTrigger(**arguments)
+    return waits.trigger(generation, **{"max_poll_interval": 0.2, **options})
 
 
 async def status(waiting: DiffioGenerationTrigger) -> str:

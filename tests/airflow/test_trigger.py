@@ -13,26 +13,9 @@ import pytest
 from airflow_provider_diffio.hooks import DiffioHook
 from airflow_provider_diffio.sandbox import Sandbox
 from airflow_provider_diffio.triggers import DiffioGenerationTrigger
+from tests.airflow.waits import generation, trigger
 
-
-@pytest.fixture
-def generation(connection: dict[str, Any], recording: Path, slow: None) -> dict[str, Any]:
-    hook = DiffioHook()
-    project = hook.create_project(recording)
-    return hook.create_generation(project.api_project_id).to_value()
-
-
-def trigger(generation: dict[str, Any], **options: Any) -> DiffioGenerationTrigger:
-    now = time.time()
-    arguments = {
-        "generation_id": generation["generation_id"],
-        "project_id": generation["api_project_id"],
-        "started_at": now,
-        "deadline": now + 30,
-        "poll_interval": 0.1,
-        **options,
-    }
-    return DiffioGenerationTrigger(**arguments)
+__all__ = ["generation"]
 
 
 def first_event(waiting: DiffioGenerationTrigger) -> dict[str, Any]:
