@@ -7,23 +7,20 @@ did not get clearly better, when the wait was not deferred, or when more than on
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
-import shutil
-import signal
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 import requests
 
 from tests.demo import measure, picture, report
 from tests.demo.report import DemoFailedError
+from tests.e2e.command import alone, end_like_ctrl_c
 from tests.e2e.local_airflow import HistoryEntry, LocalAirflow, TaskChange
 from tests.e2e.processes import ProcessTree, end_all, inherited_environment
 
@@ -183,35 +180,11 @@ def failure_logs(airflow: LocalAirflow, run_id: str) -> str:
     return "\n".join(airflow.task_logs(DAG_ID, run_id, task.task_id) for task in failed)
 
 
-@contextlib.contextmanager
-def alone() -> Iterator[None]:
-    """An empty ``.demo/`` that no other demo uses."""
-    FOLDER.mkdir(exist_ok=True)
-    with (FOLDER / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DemoFailedError("another demo is running in this folder") from None
-        for old in FOLDER.iterdir():
-            if old.is_dir():
-                shutil.rmtree(old)
-            elif old.name != "lock":
-                old.unlink()
-        yield
-
-
-def interrupted(_signum: int, _frame: FrameType | None) -> NoReturn:
-    """End like on Ctrl-C, so that everything is stopped on the way out."""
-    raise KeyboardInterrupt
-
-
 def main() -> int:
     """Run the demo; the exit code."""
-    for signum in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(signum) is not signal.SIG_IGN:  # as under nohup
-            signal.signal(signum, interrupted)
+    end_like_ctrl_c()
     try:
-        with alone():
+        with alone(FOLDER):
             Demo().run()
     except KeyboardInterrupt:
         print("\nInterrupted; everything was stopped.", file=sys.stderr)
