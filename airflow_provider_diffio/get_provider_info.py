@@ -4,6 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+#: How Airflow reads ``diffio://`` assets: as they are, and with a name for OpenLineage.
+_ASSET_URIS = [
+    {
+        "schemes": ["diffio"],
+        "handler": "airflow_provider_diffio.hooks.lineage.sanitize_uri",
+        "to_openlineage_converter": "airflow_provider_diffio.hooks.lineage.convert_asset_to_openlineage",
+    }
+]
+
 
 def get_provider_info() -> dict[str, Any]:
     """Return the provider's description in the form of Airflow's runtime schema."""
@@ -53,4 +62,6 @@ def get_provider_info() -> dict[str, Any]:
                 "ui-field-behaviour": UI_FIELD_BEHAVIOUR,
             }
         ],
+        "asset-uris": _ASSET_URIS,
+        "dataset-uris": _ASSET_URIS,  # Airflow 2's word
     }

@@ -271,6 +271,7 @@ class DiffioHook(BaseHook):
         :raises DiffioError: when it did not work; ``may_be_billed`` tells whether it may exist all the same.
         """
         from airflow_provider_diffio.api import endpoints
+        from airflow_provider_diffio.hooks.lineage import report_generation
 
         call = endpoints.create_generation(
             project_id,
@@ -279,7 +280,9 @@ class DiffioHook(BaseHook):
             params=params,
             idempotency_key=idempotency_key,
         )
-        return self.get_conn().call(call, request_options)
+        generation: models.Generation = self.get_conn().call(call, request_options)
+        report_generation(self, project_id, generation.generation_id)
+        return generation
 
     def get_generation_progress(
         self, generation_id: str, project_id: str | None = None, *, request_options: Options = None
@@ -431,7 +434,7 @@ class DiffioHook(BaseHook):
             )
             fetch.run(link)
         self.log.info("Wrote %s (%d bytes).", target.uri, writer.size_bytes)
-        report_download(self, project_id, target)
+        report_download(self, project_id, generation_id, target)
         return models.DownloadedFile(
             path=target.uri,
             size_bytes=writer.size_bytes,
@@ -654,12 +657,16 @@ class DiffioHook(BaseHook):
 
     # --- sources and destinations --------------------------------------------------------------------
 
-    def locate(self, path: str | os.PathLike[str] | Location, conn_id: str | None = None) -> Location:
+    def locate(
+        self, path: str | os.PathLike[str] | Location, conn_id: str | None = None, *, connect: bool = True
+    ) -> Location:
         """
         Return where a path leads, without asking Diffio.
 
         :param path: absolute, a URI, or relative to the root that a connection configures.
         :param conn_id: connection that relative paths and stores are reached through.
+        :param connect: False when only the name of the place is wanted: a remote location can not be read or
+            written then.
         :raises DiffioInputError: when it leads nowhere or out of its root.
         """
         from airflow_provider_diffio import storage
@@ -671,6 +678,7 @@ class DiffioHook(BaseHook):
             conn_id=conn_id,
             default_root=self.config.output_path,
             default_root_name=f"extra 'output_path' of connection {self.diffio_conn_id!r}",
+            connect=connect,
         )
 
     def _source(

@@ -153,15 +153,17 @@ class DiffioRestoreOperator(DiffioOperator):
         with airflow_outcomes():
             resume(self, self.hook, event, wait, carried={})
             fields = wait or event
-            self._report_source(fields["project_id"])
+            self._report_origin(fields["project_id"], fields["generation_id"])
             return self._save(fields["generation_id"], fields["project_id"], TaskMemory.of(context))
 
-    def _report_source(self, project_id: str) -> None:
+    def _report_origin(self, project_id: str, generation_id: str) -> None:
         """Tell lineage tools again what was uploaded: they look at this phase of the task alone."""
-        from airflow_provider_diffio.hooks.lineage import report_upload
+        from airflow_provider_diffio.hooks.lineage import report_generation, report_upload
 
         with suppress(DiffioError):
-            report_upload(self.hook, self.hook.locate(self.source, self.source_conn_id), project_id)
+            source = self.hook.locate(self.source, self.source_conn_id, connect=False)
+            report_upload(self.hook, source, project_id)
+            report_generation(self.hook, project_id, generation_id)
 
     def _order(self, project_id: str) -> Order:
         return Order(

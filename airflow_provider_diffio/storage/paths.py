@@ -43,6 +43,7 @@ def resolve(
     conn_id: str | None = None,
     default_root: str | None = None,
     default_root_name: str = DEFAULT_ROOT_NAME,
+    connect: bool = True,
 ) -> Location:
     """
     Find the place that a path means. Nothing is read or written, but the store's credentials are looked up.
@@ -67,12 +68,14 @@ def resolve(
     :param conn_id: an Airflow connection that configures a root, lends credentials to a URL, or both.
     :param default_root: root of relative paths when ``conn_id`` is not given.
     :param default_root_name: where ``default_root`` is configured, to tell the user.
+    :param connect: False to leave the store alone, when only the name of the place is wanted: nothing but
+        ``uri``, ``name`` and ``child`` of a remote location can be used then.
     :raises DiffioInputError: when the path can not work, or leaves its root.
     :raises DiffioConfigurationError: when the connection or the root can not work.
     """
     text = _text(path)
     if url := _URL.fullmatch(text):
-        return _resolve_url(url, conn_id)
+        return _resolve_url(url, conn_id, connect=connect)
     if _ALMOST_A_URL.match(text):
         raise DiffioInputError(
             f"{text!r} is neither a URL nor a path on this machine.",
@@ -86,7 +89,7 @@ def resolve(
             f"{text!r} is a relative path, and there is no root to resolve it against.",
             advice=f"Set {default_root_name}, name a connection with a root, or write an absolute path.",
         )
-    return _below(root, text)
+    return _below(root, text, connect=connect)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +120,7 @@ def _local(text: str) -> LocalLocation:
     return LocalLocation.of(Path(text), is_directory_like=text.endswith("/"))
 
 
-def _below(root: _Root, text: str) -> Location:
+def _below(root: _Root, text: str, *, connect: bool) -> Location:
     """Add a relative path to a root."""
     parts = relative_parts(text)
     is_directory_like = text.endswith("/") or not parts
@@ -125,7 +128,7 @@ def _below(root: _Root, text: str) -> Location:
     if url and url["scheme"].lower() != "file":
         closing = "/" if is_directory_like else ""
         joined = "/".join((root.text.rstrip("/"), *parts)) + closing
-        return _resolve_url(_match_url(joined), root.conn_id)
+        return _resolve_url(_match_url(joined), root.conn_id, connect=connect)
     directory = Path(_file_path(url) if url else root.text)
     if not directory.is_absolute():
         raise DiffioConfigurationError(
@@ -138,15 +141,15 @@ def _below(root: _Root, text: str) -> Location:
     return LocalLocation.of(target, is_directory_like=is_directory_like)
 
 
-def _resolve_url(url: re.Match[str], conn_id: str | None) -> Location:
+def _resolve_url(url: re.Match[str], conn_id: str | None, *, connect: bool) -> Location:
     if url["scheme"].lower() == "file":
         return _local(_file_path(url))
     scheme, rest = url["scheme"].lower(), url["rest"]
     user = _checked_user(url)
     uri = f"{scheme}://{rest}"
     _check_key(scheme, rest, uri)
-    fs = _filesystem(scheme, user or _lent(conn_id), uri, stated=bool(user))
-    key = rest if scheme in _BUCKET_SCHEMES else str(fs._strip_protocol(uri))
+    fs = _filesystem(scheme, user or _lent(conn_id), uri, stated=bool(user)) if connect else None
+    key = rest if fs is None or scheme in _BUCKET_SCHEMES else str(fs._strip_protocol(uri))
     bucket_alone = scheme in _BUCKET_SCHEMES and "/" not in rest
     return RemoteLocation(
         uri=uri, is_directory_like=uri.endswith("/") or bucket_alone, key=key.rstrip("/") or "/", fs=fs

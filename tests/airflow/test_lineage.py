@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from airflow_provider_diffio.hooks import DiffioHook
+from airflow_provider_diffio.hooks.lineage import dataset_name, is_named_by_connection
 from airflow_provider_diffio.operators import DiffioCreateProjectOperator, DiffioRestoreOperator
-from tests.airflow.bench import Bench, fire
+from airflow_provider_diffio.storage import resolve
+from tests.airflow.bench import AIRFLOW_3, Bench, fire
 
 
 @pytest.fixture
@@ -59,9 +63,10 @@ def test_a_restoration_leads_from_source_to_result(
     collector._outputs.clear()
     asset = bench.resume(restore, fire(deferred), deferred).value
     inputs, outputs = seen(collector)
-    assert recording.as_uri() in inputs
-    assert (output / "x.mp3").as_uri() in outputs
-    assert f"diffio://projects/{asset['api_project_id']}" in outputs
+    project = f"diffio://projects/{asset['api_project_id']}"
+    generation = f"{project}/generations/{asset['generation_id']}"
+    assert inputs == [recording.as_uri(), project, generation]
+    assert outputs == [project, generation, (output / "x.mp3").as_uri()]
 
 
 def test_an_upload_and_a_download_meet_at_the_project(
@@ -75,9 +80,63 @@ def test_an_upload_and_a_download_meet_at_the_project(
     generation = hook.create_generation(project.rpartition("/")[2])
     hook.wait_for_generation(generation.generation_id, poll_interval=0.1)
     hook.download(generation.generation_id, generation.api_project_id, "y.mp3")
-    inputs, outputs = seen(collector)
-    assert project in inputs
-    assert (output / "y.mp3").as_uri() in outputs
+    bought = f"{project}/generations/{generation.generation_id}"
+    assert seen(collector) == (
+        [recording.as_uri(), project, bought],
+        [project, bought, (output / "y.mp3").as_uri()],
+    )
+
+
+def test_names_that_a_uri_can_not_hold_are_quoted(
+    bench: Bench, dag: Any, tmp_path: Path, collector: Any
+) -> None:
+    recording = tmp_path / "Größe? #1 100%.wav"
+    recording.write_bytes(b"RIFF" + bytes(400))
+    upload = DiffioCreateProjectOperator(task_id="upload", source=str(recording), dag=dag)
+    assert bench.run(upload).state == "success"
+    name = "Größe%3F %231 100%.wav" if AIRFLOW_3 else "Gr%C3%B6%C3%9Fe%3F %231 100%.wav"
+    assert seen(collector)[0] == [f"file://{tmp_path}/{name}"]
+
+
+def test_a_lineage_tool_that_fails_fails_no_task(
+    bench: Bench, dag: Any, recording: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: list[str] = []
+
+    def fail() -> Any:
+        called.append("collector")
+        raise RuntimeError("out of order")
+
+    monkeypatch.setattr("airflow_provider_diffio.hooks.lineage._collector", fail)
+    upload = DiffioCreateProjectOperator(task_id="upload", source=str(recording), dag=dag)
+    assert bench.run(upload).state == "success"
+    assert called == ["collector"]
+
+
+@pytest.mark.parametrize(
+    ("path", "namespace", "name"),
+    [
+        ("/data/Größe #1.wav", "file", "/data/Größe #1.wav"),
+        ("file:///data/a.wav", "file", "/data/a.wav"),
+        ("s3://minio@raw/2026/a b.wav", "s3://raw", "2026/a b.wav"),
+        ("s3a://raw/a.wav", "s3://raw", "a.wav"),
+        ("gcs://raw/a.wav", "gs://raw", "a.wav"),
+        ("abfs://azure@raw/a.wav", "abfs://raw", "a.wav"),
+        ("sftp://host/data/a.wav", "file://host", "/data/a.wav"),
+        ("sftp:///data/a.wav", "sftp", "/data/a.wav"),
+        ("hdfs://host:9000/data/a.wav", "hdfs://host:9000", "/data/a.wav"),
+    ],
+)
+def test_files_have_the_names_that_openlineage_gives_them(path: str, namespace: str, name: str) -> None:
+    # None of these connections exists: only the name is asked for.
+    assert dataset_name(resolve(path, connect=False)) == (namespace, name)
+
+
+def test_a_container_is_named_with_its_account_once_that_is_known() -> None:
+    location = resolve("abfs://raw/a.wav", connect=False)
+    assert is_named_by_connection(location)
+    connected = replace(location, fs=SimpleNamespace(account_name="studio"))  # type: ignore[call-arg]
+    assert dataset_name(connected) == ("abfss://raw@studio.dfs.core.windows.net", "a.wav")
 
 
 def test_without_a_lineage_tool_nothing_is_collected(bench: Bench, dag: Any, recording: Path) -> None:
