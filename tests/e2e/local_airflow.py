@@ -14,6 +14,7 @@ import base64
 import configparser
 import contextlib
 import os
+import random
 import secrets
 import shutil
 import signal
@@ -154,11 +155,11 @@ class LocalAirflow:
     def _silent(self) -> list[str]:
         """Running components that have not given a sign of life since their start."""
         beats = {name: beat.timestamp() for name, beat in self._control.heartbeats().items()}
-        # The API server has no heartbeat; that it answers for the others is its sign.
+        # A web server has no heartbeat; that it answers for the others is the API server's sign.
         return [
             name
             for name, component in self._components.items()
-            if name != "api-server"
+            if name not in ("api-server", "webserver")
             and component.exit_code is None
             and beats.get(name, 0) < component.started_at
         ]
@@ -428,7 +429,13 @@ class LocalAirflow:
             "workers": {"min_heartbeat_interval": "1"},
         }
         older = {
-            "webserver": {"secret_key": secret},
+            "webserver": {
+                "secret_key": secret,
+                "web_server_host": "127.0.0.1",
+                "web_server_port": api_port,
+                "base_url": self.url,
+                "workers": "1",
+            },
             "scheduler": {
                 **settings["scheduler"],
                 "dag_dir_list_interval": "2",
@@ -442,12 +449,18 @@ class LocalAirflow:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports on loopback that nobody listens on; held together, so that they differ."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [int(each.getsockname()[1]) for each in sockets]
+    """Different ports on loopback that nobody uses, and that are given to nobody who does not ask for them.
+
+    Half a minute goes by until Airflow listens; one of those that the system gives to anybody could be
+    somebody else's by then.
+    """
+    found: set[int] = set()
+    while len(found) < count:
+        port = random.randrange(15_000, 30_000)  # noqa: S311 - no secret
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            found.add(port)
+    return sorted(found)
 
 
 def _texts(folder: Path, pattern: str = "*") -> str:

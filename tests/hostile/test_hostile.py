@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -306,7 +306,9 @@ def test_without_an_attack_everything_works(arena: Arena) -> None:
     assert answered == set(ENDPOINTS)
 
 
-def test_a_bad_answer_is_an_error_of_ours_and_writes_nothing_elsewhere(arena: Arena) -> None:
+def test_a_bad_answer_is_an_error_of_ours_and_writes_nothing_elsewhere(
+    arena: Arena, show: Callable[[str, str], None]
+) -> None:
     outcomes: Counter[str] = Counter()
 
     @settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
@@ -329,6 +331,6 @@ def test_a_bad_answer_is_an_error_of_ours_and_writes_nothing_elsewhere(arena: Ar
 
     attacked()
     assert not [r for r in arena.other.requests if API_KEY in str(r.headers)]
-    print(f"\n{sum(outcomes.values())} bad answers: {dict(outcomes.most_common())}")
+    show("hostile", f"{sum(outcomes.values())} bad answers: {dict(outcomes.most_common())}")
     assert sum(outcomes.values()) >= EXAMPLES
     assert len(outcomes) > 5

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
 
 import pytest
 
-from tests.lab.laboratory import ROOT, Outcome
+from tests.lab.laboratory import ROOT, Outcome, table
 from tests.lab.points import ROWS, Row, promised_table
 
 
 @pytest.mark.e2e
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-def test_a_kill_is_paid_once_and_leaves_a_whole_file(row: Row, outcomes: Mapping[Row, Outcome]) -> None:
+def test_a_kill_is_paid_once_and_leaves_a_whole_file(
+    row: Row, outcomes: Mapping[Row, Outcome], show: Callable[[str, str], None]
+) -> None:
+    show(f"crash laboratory, Airflow {version('apache-airflow')}", table(list(outcomes.values())))
     assert outcomes[row].problems() == []
 
 
