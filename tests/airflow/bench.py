@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from airflow import __version__ as airflow_version
+from tests.features import INSTALLED
 
-AIRFLOW_3 = not airflow_version.startswith("2.")
+AIRFLOW_3 = INSTALLED >= (3, 0)
 
 
 @dataclass

@@ -10,11 +10,17 @@ from typing import Any
 
 import httpx
 from airflow.sdk.api.client import Client
-from airflow.sdk.api.datamodels._generated import TaskInstance
-from airflow.sdk.execution_time.supervisor import run_task_in_process
-from airflow.sdk.serde import deserialize
+from airflow.sdk.api.datamodels._generated import DagRun, TaskInstance
+from airflow.sdk.execution_time.supervisor import InProcessTestSupervisor
 
 from tests.airflow.bench import Outcome, new_id
+
+try:
+    from airflow.sdk.serde import deserialize, serialize
+except ImportError:  # Airflow 3.0 and 3.1
+    from airflow.serialization.serialized_objects import BaseSerialization
+
+    deserialize, serialize = BaseSerialization.deserialize, BaseSerialization.serialize
 
 _NOW = "2026-01-01T00:00:00Z"
 
@@ -52,8 +58,14 @@ class Airflow3Bench:
             dag_version_id=uuid.uuid4(),
         )
         client = Client(base_url="http://bench", token="", transport=httpx.MockTransport(self._answer))
+
+        class Supervisor(InProcessTestSupervisor):
+            @staticmethod
+            def _api_client(dag: Any = None) -> Client:  # noqa: ARG004
+                return client
+
         # The runner resolves templates in place; a real worker has an operator of its own for each phase.
-        result = run_task_in_process(ti=ti, task=operator.prepare_for_execution(), client=client)
+        result = Supervisor.start(what=ti, task=operator.prepare_for_execution())
         outcome = Outcome(
             state=str(getattr(result.state, "value", result.state)),
             value=self.xcoms.get((operator.task_id, "return_value")),
@@ -63,7 +75,7 @@ class Airflow3Bench:
             assert result.msg is not None
             outcome.trigger = _plain(result.msg.trigger_kwargs)
             outcome.next_method = result.msg.next_method
-            outcome.next_kwargs = dict(result.msg.next_kwargs or {})
+            outcome.next_kwargs = _plain(result.msg.next_kwargs or {})
         return outcome
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
@@ -80,23 +92,23 @@ class Airflow3Bench:
         return httpx.Response(204)
 
     def _start(self) -> dict[str, Any]:
+        run: dict[str, Any] = {
+            "dag_id": self._dag_id,
+            "run_id": self.run_id,
+            "logical_date": None,
+            "data_interval_start": None,
+            "data_interval_end": None,
+            "run_after": _NOW,
+            "start_date": _NOW,
+            "end_date": None,
+            "run_type": "manual",
+            "state": "running",
+            "conf": {},
+            "partition_key": None,
+            "consumed_asset_events": [],
+            "clear_number": 0,
+        }
         start: dict[str, Any] = {
-            "dag_run": {
-                "dag_id": self._dag_id,
-                "run_id": self.run_id,
-                "logical_date": None,
-                "data_interval_start": None,
-                "data_interval_end": None,
-                "run_after": _NOW,
-                "start_date": _NOW,
-                "end_date": None,
-                "run_type": "manual",
-                "state": "running",
-                "conf": {},
-                "partition_key": None,
-                "consumed_asset_events": [],
-                "clear_number": 0,
-            },
             "max_tries": 9,
             "should_retry": True,
             "task_reschedule_count": 0,
@@ -105,7 +117,10 @@ class Airflow3Bench:
             "xcom_keys_to_clear": [],
         }
         if self._resume_with:
-            start["next_method"], start["next_kwargs"] = self._resume_with
+            start["next_method"], next_kwargs = self._resume_with
+            start["next_kwargs"] = serialize(next_kwargs)
+        # The versions know different facts of a run, and mind those that they do not know.
+        start["dag_run"] = {name: value for name, value in run.items() if name in DagRun.model_fields}
         return start
 
     def _store(self, method: str, key: str, body: Any) -> httpx.Response:

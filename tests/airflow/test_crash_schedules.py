@@ -25,7 +25,8 @@ from airflow_provider_diffio.operators import (
 from airflow_provider_diffio.sandbox import Sandbox
 from airflow_provider_diffio.sensors import DiffioGenerationSensor
 from airflow_provider_diffio.storage.local import LocalSink
-from tests.airflow.bench import AIRFLOW_3, make_bench
+from tests.airflow.bench import make_bench
+from tests.features import STATE_STORE, needs
 
 #: What one restoration does to the world, in this order: requests, records, and the file's name.
 EVENTS = (
@@ -158,7 +159,7 @@ def run(tasks: Sequence[Any], worker: Worker, monkeypatch: pytest.MonkeyPatch) -
 
 
 def _watch_records(bench: Any, worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not AIRFLOW_3:
+    if not STATE_STORE.here:
         return
     store = bench._store
 
@@ -184,7 +185,7 @@ def is_between(when: str, event: str, first: str, last: str) -> bool:
     return moments.index(("after", first)) <= moments.index((when, event)) <= moments.index(("before", last))
 
 
-@pytest.mark.skipif(not AIRFLOW_3, reason="Airflow 2 has no task state store")
+@needs(STATE_STORE)
 class TestOneTask:
     def test_these_are_all_events_there_are(
         self, worker: Worker, one: list[Any], sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
@@ -221,7 +222,7 @@ class TestOneTask:
 
 
 class TestFourTasks:
-    @pytest.mark.parametrize("event", EVENTS if AIRFLOW_3 else REQUESTS)
+    @pytest.mark.parametrize("event", EVENTS if STATE_STORE.here else REQUESTS)
     @pytest.mark.parametrize("when", WHEN)
     def test_a_crash_at_any_event_is_paid_once(
         self,
@@ -238,7 +239,7 @@ class TestFourTasks:
         run(four, worker, monkeypatch)
         assert worker.crashes == 1
         # Without a store, a project is known when the uploading task has ended, and not before.
-        known = "POST /v1/uploads/complete" if AIRFLOW_3 else "record 1 of diffio_generation"
+        known = "POST /v1/uploads/complete" if STATE_STORE.here else "record 1 of diffio_generation"
         lost = is_between(when, event, "POST /v1/create_project", known)
         opened = is_between(when, event, "POST /v1/uploads/start", "POST /v1/uploads/complete")
         check(sandbox, recording, output, projects=1 + lost, open_uploads=int(opened))

@@ -11,9 +11,10 @@ from airflow_provider_diffio.api import uploads
 from airflow_provider_diffio.hooks import DiffioHook
 from airflow_provider_diffio.operators import DiffioCreateProjectOperator, DiffioRestoreOperator
 from airflow_provider_diffio.sandbox import Sandbox
-from tests.airflow.bench import AIRFLOW_3, Bench, fire
+from tests.airflow.bench import Bench, fire
+from tests.features import STATE_STORE, needs
 
-pytestmark = pytest.mark.skipif(not AIRFLOW_3, reason="Airflow 2 has no task state store")
+pytestmark = needs(STATE_STORE)
 
 
 class Crash(BaseException):

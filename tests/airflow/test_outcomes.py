@@ -23,9 +23,10 @@ from airflow_provider_diffio.sandbox import Sandbox
 from airflow_provider_diffio.sensors import DiffioGenerationSensor
 from airflow_provider_diffio.triggers import DiffioGenerationTrigger
 from tests.airflow.bench import AIRFLOW_3, Bench, fire
+from tests.features import RETRY_POLICY, needs
 
 
-@pytest.mark.skipif(not AIRFLOW_3, reason="Airflow 3.3 brought retry policies")
+@needs(RETRY_POLICY)
 class TestRetryPolicy:
     def decide(self, error: BaseException) -> Any:
         from airflow_provider_diffio.retry_policy import DiffioRetryPolicy

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow import __version__
 
 from airflow_provider_diffio import wakeup
 from airflow_provider_diffio.hooks import DiffioHook
@@ -15,8 +14,7 @@ from airflow_provider_diffio.plugins.wakeup import WakeUp, _fits
 from airflow_provider_diffio.sensors import DiffioGenerationSensor
 from airflow_provider_diffio.wakeup import FALLBACK_INTERVAL, unhurried, wake_up_enabled
 from tests.airflow.bench import Bench, fire
-
-MADE_FOR = __version__.startswith("3.3.")
+from tests.features import WAKE_UP, needs
 
 
 @pytest.fixture
@@ -36,7 +34,7 @@ def test_it_is_off_unless_said_otherwise(bench: Bench, dag: Any, generation: dic
     assert unhurried(5.0, 180.0) == {"poll_interval": 5.0, "max_poll_interval": 180.0}
 
 
-@pytest.mark.skipif(not MADE_FOR, reason="made for the internals of Airflow 3.3")
+@needs(WAKE_UP)
 def test_waits_look_slowly_where_it_is_on(
     bench: Bench, dag: Any, generation: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -46,7 +44,7 @@ def test_waits_look_slowly_where_it_is_on(
     assert trigger["max_poll_interval"] >= FALLBACK_INTERVAL
 
 
-@pytest.mark.skipif(not MADE_FOR, reason="made for the internals of Airflow 3.3")
+@needs(WAKE_UP)
 def test_when_no_delivery_comes_the_looks_end_the_wait(
     bench: Bench,
     dag: Any,
@@ -61,7 +59,7 @@ def test_when_no_delivery_comes_the_looks_end_the_wait(
     assert bench.resume(sensor, fire(deferred), deferred).value["status"] == "complete"
 
 
-@pytest.mark.skipif(MADE_FOR, reason="about other versions")
+@pytest.mark.skipif(WAKE_UP.here, reason="about other versions")
 def test_other_versions_do_not_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW__DIFFIO__WAKE_UP", "True")
     assert not wake_up_enabled()

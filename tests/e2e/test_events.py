@@ -10,7 +10,7 @@ import shutil
 import statistics
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -19,17 +19,14 @@ import requests
 
 from airflow_provider_diffio.hooks import DiffioHook
 from airflow_provider_diffio.sandbox import start_sandbox_process
-from tests.airflow.bench import AIRFLOW_3
 from tests.e2e.attack import Attempt, Probes, bad_attempts, large_bodies, slow_clients
 from tests.e2e.control import open_database
 from tests.e2e.events import DAG_ID, EXAMPLES, Events, wait_until
 from tests.e2e.local_airflow import LocalAirflow
 from tests.events.signing import event, sign
+from tests.features import WEBHOOKS, needs
 
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.skipif(not AIRFLOW_3, reason="asset events from outside of DAGs need Airflow 3"),
-]
+pytestmark = [pytest.mark.e2e, needs(WEBHOOKS)]
 
 
 @pytest.fixture(scope="module")
@@ -111,8 +108,8 @@ def test_a_burst_is_downloaded_to_the_last_one(events: Events) -> None:
     assert sorted(consumed) == sorted(set(consumed))
 
 
-def test_the_time_from_delivery_to_run_start(events: Events) -> None:
-    """Printed for the README; the only claim here is that the runs come."""
+def test_the_time_from_delivery_to_run_start(events: Events, show: Callable[[str, str], None]) -> None:
+    """Shown for the README; the only claim here is that the runs come."""
     waits, answers = [], []
     for _ in range(8):
         before = {run["dag_run_id"] for run in events.runs()}
@@ -129,13 +126,14 @@ def test_the_time_from_delivery_to_run_start(events: Events) -> None:
         (run,) = started()
         waits.append((dt.datetime.fromisoformat(run["start_date"]) - sent).total_seconds())
         events.airflow.wait_run(DAG_ID, run["dag_run_id"])
-    print(
-        f"\nanswer: median {statistics.median(answers) * 1000:.0f} ms; delivery to run start:"
-        f" median {statistics.median(waits):.2f} s, {min(waits):.2f} to {max(waits):.2f} s"
+    show(
+        "webhooks",
+        f"answer: median {statistics.median(answers) * 1000:.0f} ms; delivery to run start:"
+        f" median {statistics.median(waits):.2f} s, {min(waits):.2f} to {max(waits):.2f} s",
     )
 
 
-def test_an_attack_of_two_thousand_requests(events: Events) -> None:
+def test_an_attack_of_two_thousand_requests(events: Events, show: Callable[[str, str], None]) -> None:
     """50 clients at once; good ones among them, each sent twice. The API server answers all the while."""
     airflow = events.airflow
     airflow.rest("PATCH", f"/dags/{DAG_ID}", {"is_paused": True})
@@ -151,11 +149,12 @@ def test_an_attack_of_two_thousand_requests(events: Events) -> None:
             answers = list(clients.map(Attempt.send, requests_))
         took = time.monotonic() - began
     wrong = [answer for answer in answers if answer.problem]
-    print(
-        f"\n2,000 requests of 50 clients in {took:.0f} s;"
+    show(
+        "webhooks",
+        f"2,000 requests of 50 clients in {took:.0f} s;"
         f" statuses {dict(Counter(answer.status for answer in answers))};"
         f" health answered {len(probes.seconds)} times, median {statistics.median(probes.seconds):.2f} s,"
-        f" at most {max(probes.seconds):.2f} s; 100 MB bodies: {large}"
+        f" at most {max(probes.seconds):.2f} s; 100 MB bodies: {large}",
     )
     assert wrong == []
     assert probes.failures == []

@@ -5,24 +5,22 @@ from __future__ import annotations
 import datetime as dt
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from airflow_provider_diffio.sandbox import start_sandbox_process
-from tests.airflow.bench import AIRFLOW_3
 from tests.e2e.events import EXAMPLES, RECORDING, wait_until
 from tests.e2e.local_airflow import LocalAirflow
+from tests.features import WAKE_UP, needs
 
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.skipif(not AIRFLOW_3, reason="Airflow 2 takes no webhooks"),
-]
+pytestmark = [pytest.mark.e2e, needs(WAKE_UP)]
 
 DAG_ID = "diffio_restore_one"
 
 
-def test_a_delivery_ends_the_wait(tmp_path: Path) -> None:
+def test_a_delivery_ends_the_wait(tmp_path: Path, show: Callable[[str, str], None]) -> None:
     dags = tmp_path / "dags"
     dags.mkdir()
     shutil.copy(EXAMPLES / f"{DAG_ID}.py", dags)
@@ -59,4 +57,4 @@ def test_a_delivery_ends_the_wait(tmp_path: Path) -> None:
             assert between == []
             assert len([look for look in looks if look > deferred]) == 1
             assert "Woke up diffio_restore_one.wait" in airflow.logs_text()
-            print(f"\ndelivery to the end of the wait: {(resumed - delivered).total_seconds():.2f} s")
+            show("wake-up", f"delivery to the end of the wait: {(resumed - delivered).total_seconds():.2f} s")

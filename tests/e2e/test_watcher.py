@@ -14,14 +14,11 @@ import pytest
 
 from airflow_provider_diffio.hooks import DiffioHook
 from airflow_provider_diffio.sandbox import start_sandbox_process
-from tests.airflow.bench import AIRFLOW_3
 from tests.e2e.events import DAG_ID, EXAMPLES, Events, wait_until
 from tests.e2e.local_airflow import LocalAirflow
+from tests.features import DURABLE_WATCHER, WATCHER, needs
 
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.skipif(not AIRFLOW_3, reason="asset watchers need Airflow 3"),
-]
+pytestmark = [pytest.mark.e2e, needs(WATCHER)]
 
 INTERVAL = 10.0
 
@@ -73,6 +70,22 @@ def reported(watched: Events) -> Counter[str]:
     )
 
 
+@pytest.mark.skipif(DURABLE_WATCHER.here, reason="seen below, with restarts")
+def test_what_finishes_is_saved(watched: Events) -> None:
+    # Before Airflow 3.3 what had finished before the first look is not reported.
+    before = len(looks(watched))
+    wait_until(lambda: len(looks(watched)) > before + 2, 90, lambda: watched.airflow.logs_text()[-20_000:])
+    expected = watched.buy(3)
+    wait_until(
+        lambda: set(expected) <= set(watched.saved()),
+        150,
+        lambda: (reported(watched), sorted(watched.saved()), watched.airflow.logs_text()[-20_000:]),
+    )
+    counts = reported(watched)
+    assert {counts[generation_id] for generation_id in expected} == {1}
+
+
+@needs(DURABLE_WATCHER)
 def test_none_is_missed_and_none_doubled_over_restarts_of_the_triggerer(watched: Events) -> None:
     airflow = watched.airflow
     old = watched.buy(2)
@@ -116,6 +129,7 @@ def test_none_is_missed_and_none_doubled_over_restarts_of_the_triggerer(watched:
         assert file.read_bytes() == watched.sandbox.result_bytes(generation_id)
 
 
+@needs(DURABLE_WATCHER)
 def test_all_watchers_share_one_look(watched: Events) -> None:
     seen = len(looks(watched))
     wait_until(lambda: len(looks(watched)) >= seen + 4, 90, lambda: looks(watched))

@@ -11,11 +11,9 @@ from typing import Any
 import pytest
 import requests
 
-from tests.airflow.bench import AIRFLOW_3
 from tests.events.signing import Delivery, secret_of
 
 SECRET, OLD_SECRET, FOREIGN = secret_of("current"), secret_of("old"), secret_of("someone else's")
-NEEDS_AIRFLOW_3 = pytest.mark.skipif(not AIRFLOW_3, reason="Airflow 2 mounts no apps of plugins")
 
 
 class ReceiverServer:

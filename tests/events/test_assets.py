@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_diffio.assets import diffio_completed_asset, diffio_failed_asset, finished_generations
-from tests.airflow.bench import AIRFLOW_3
+from tests.features import WATCHER, needs
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def test_a_run_that_no_event_started_has_nothing_to_do(triggering: Any) -> None:
     assert finished_generations(triggering) == []
 
 
-@pytest.mark.skipif(not AIRFLOW_3, reason="Airflow 2 has no watchers")
+@needs(WATCHER)
 def test_an_interval_makes_an_asset_of_its_own_with_a_watcher() -> None:
     asset = diffio_completed_asset(poll_interval=60)
     assert asset.uri == "diffio://diffio_default/generation.completed/polled-every-60s"
@@ -60,7 +60,7 @@ def test_an_interval_makes_an_asset_of_its_own_with_a_watcher() -> None:
     assert watcher.trigger.serialize()[1]["status"] == "failed"
 
 
-@pytest.mark.skipif(AIRFLOW_3, reason="about Airflow 2")
+@pytest.mark.skipif(WATCHER.here, reason="about Airflow 2")
 def test_on_airflow_2_a_watcher_is_refused_by_name() -> None:
     with pytest.raises(RuntimeError, match="needs Airflow 3"):
         diffio_completed_asset(poll_interval=60)

@@ -15,10 +15,11 @@ import pytest
 from airflow_provider_diffio.plugins import receiver, secrets
 from airflow_provider_diffio.plugins.receiver import MAX_BODY, REFUSAL_SECONDS, QuietLog
 from airflow_provider_diffio.plugins.secrets import MAX_KNOWN, MAX_UNKNOWN, WebhookSecrets
-from tests.events.conftest import FOREIGN, NEEDS_AIRFLOW_3, SECRET, ReceiverServer
+from tests.events.conftest import FOREIGN, SECRET, ReceiverServer
 from tests.events.signing import event, secret_of, sign
+from tests.features import WEBHOOKS, needs
 
-pytestmark = NEEDS_AIRFLOW_3
+pytestmark = needs(WEBHOOKS)
 
 REFUSAL = {"detail": "Not a valid delivery."}
 

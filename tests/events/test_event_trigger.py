@@ -15,11 +15,11 @@ from airflow_provider_diffio.sandbox import Sandbox
 from airflow_provider_diffio.triggers import DiffioGenerationEventTrigger
 from airflow_provider_diffio.triggers import events as module
 from tests.airflow.conftest import recording, sandbox, sandbox_server
-from tests.events.conftest import NEEDS_AIRFLOW_3
+from tests.features import DURABLE_WATCHER, WATCHER, needs
 
 __all__ = ["recording", "sandbox", "sandbox_server"]
 
-pytestmark = NEEDS_AIRFLOW_3
+pytestmark = needs(WATCHER)
 
 
 class Store:
@@ -119,6 +119,7 @@ async def until(done: Callable[[], bool], what: Callable[[], object]) -> None:
     raise AssertionError(what())
 
 
+@needs(DURABLE_WATCHER)
 def test_each_generation_is_reported_once_over_restarts(buy: Any, hook: DiffioHook) -> None:
     async def go() -> None:
         store = Store()
@@ -152,6 +153,7 @@ def test_each_generation_is_reported_once_over_restarts(buy: Any, hook: DiffioHo
     asyncio.run(go())
 
 
+@needs(DURABLE_WATCHER)
 def test_what_airflow_did_not_store_is_reported_again(buy: Any) -> None:
     """The triggerer dies after the event left the trigger and before it is in the database."""
 
@@ -168,6 +170,7 @@ def test_what_airflow_did_not_store_is_reported_again(buy: Any) -> None:
     asyncio.run(go())
 
 
+@needs(DURABLE_WATCHER)
 def test_what_airflow_could_not_store_is_not_noted_as_reported(buy: Any) -> None:
     """The database refuses the event; the triggerer gives up on it and starts the trigger anew."""
 
@@ -184,6 +187,7 @@ def test_what_airflow_could_not_store_is_not_noted_as_reported(buy: Any) -> None
     asyncio.run(go())
 
 
+@needs(DURABLE_WATCHER)
 def test_a_store_that_is_away_for_a_while_does_not_double(buy: Any) -> None:
     async def go() -> None:
         store = Store()
@@ -204,6 +208,7 @@ def test_a_store_that_is_away_for_a_while_does_not_double(buy: Any) -> None:
     asyncio.run(go())
 
 
+@needs(DURABLE_WATCHER)
 def test_an_outage_and_a_missing_connection_are_ridden_out(
     buy: Any, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -222,6 +227,7 @@ def test_an_outage_and_a_missing_connection_are_ridden_out(
     asyncio.run(go())
 
 
+@needs(DURABLE_WATCHER)
 def test_watchers_share_a_look_and_each_gets_its_own(buy: Any, sandbox: Sandbox) -> None:
     async def go() -> None:
         complete, failed = Store(), Store()

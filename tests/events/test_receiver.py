@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from airflow_provider_diffio.assets import finished_generations
-from tests.events.conftest import FOREIGN, NEEDS_AIRFLOW_3, OLD_SECRET, SECRET, ReceiverServer
+from tests.events.conftest import FOREIGN, OLD_SECRET, SECRET, ReceiverServer
 from tests.events.signing import event, sign
+from tests.features import WEBHOOKS, needs
 
-pytestmark = NEEDS_AIRFLOW_3
+pytestmark = needs(WEBHOOKS)
 
 
 def test_a_completed_generation_becomes_an_event_with_its_value(

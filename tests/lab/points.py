@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Literal
+
+from tests.features import STATE_STORE
 
 Kind = Literal["restore", "steps"]
 
 DAG_ID = "crash_lab"
 WAITING_DAG_ID = "crash_lab_waiting"
-#: Airflow remembers what a task records over its tries from this version on.
-STORE_SINCE = (3, 3)
 
 
 @dataclass(frozen=True)
@@ -91,11 +90,10 @@ class Row:
     @property
     def projects(self) -> int:
         """How many projects there must be in the end, on this Airflow."""
-        return self.point.projects if HAS_STORE else self.point.projects_without_store
+        return self.point.projects if STATE_STORE.here else self.point.projects_without_store
 
 
-HAS_STORE = tuple(int(part) for part in version("apache-airflow").split(".")[:2]) >= STORE_SINCE
-KINDS: Sequence[Kind] = ("restore", "steps") if HAS_STORE else ("steps",)
+KINDS: Sequence[Kind] = ("restore", "steps") if STATE_STORE.here else ("steps",)
 ROWS: Sequence[Row] = tuple(Row(kind, point) for point in POINTS for kind in KINDS)
 
 

@@ -1,0 +1,143 @@
+"""What the versions of Airflow have: which tests run where, and the README's table of it.
+
+A test of something that not every Airflow has is marked with ``needs(...)``; where that Airflow lacks it, the
+test is skipped, and says so. Everything else runs on every version.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import pytest
+
+#: The versions that the suite is run on, oldest first.
+TESTED = ("2.11.2", "3.0.6", "3.1.8", "3.2.2", "3.3.2")
+
+
+def release(text: str) -> tuple[int, int]:
+    """Return the first two numbers of a version."""
+    major, minor = text.split(".")[:2]
+    return int(major), int(minor)
+
+
+#: The Airflow that the tests run with.
+INSTALLED = release(version("apache-airflow"))
+
+
+@dataclass(frozen=True)
+class Feature:
+    """
+    Something that the provider offers on the versions of Airflow that make it possible.
+
+    :ivar title: what the README's table says.
+    :ivar since: the first Airflow with it.
+    :ivar until: the first Airflow without it; None while there is none.
+    :ivar rests_on: what must be there, for the reason of a skipped test.
+    :ivar probe: finds that in the installed Airflow; None for what can not be told by a name.
+    """
+
+    title: str
+    since: tuple[int, int]
+    rests_on: str
+    probe: Callable[[], Any] | None
+    until: tuple[int, int] | None = None
+
+    def on(self, airflow: tuple[int, int]) -> bool:
+        """Whether a version of Airflow has it."""
+        return self.since <= airflow and (self.until is None or airflow < self.until)
+
+    @property
+    def here(self) -> bool:
+        """Whether the installed Airflow has it."""
+        return self.on(INSTALLED)
+
+
+def _attribute(module: str, *names: str) -> Callable[[], Any]:
+    def probe() -> Any:
+        found: Any = importlib.import_module(module)
+        for name in names:
+            found = getattr(found, name)
+        return found
+
+    return probe
+
+
+WEBHOOKS = Feature(
+    "webhooks start DAGs",
+    since=(3, 0),
+    rests_on="asset events and apps of plugins on the API server",
+    probe=_attribute("airflow.models.asset", "AssetActive"),
+)
+WATCHER = Feature(
+    "a watcher starts DAGs",
+    since=(3, 0),
+    rests_on="asset watchers",
+    probe=_attribute("airflow.sdk", "AssetWatcher"),
+)
+DURABLE_WATCHER = Feature(
+    "the watcher reports each generation once over restarts, and all share one look",
+    since=(3, 3),
+    rests_on="shared streams and the asset state store",
+    probe=_attribute("airflow.triggers.shared_stream", "SharedStreamManager"),
+)
+STATE_STORE = Feature(
+    "a retry goes on in the middle of a task, and never buys twice in one either",
+    since=(3, 3),
+    rests_on="the task state store",
+    probe=_attribute("airflow.sdk.execution_time.context", "NEVER_EXPIRE"),
+)
+RETRY_POLICY = Feature(
+    "final errors burn no retries, `Retry-After` is waited for (`DiffioRetryPolicy`)",
+    since=(3, 3),
+    rests_on="retry policies",
+    probe=_attribute("airflow.sdk.definitions.retry_policy", "RetryPolicy"),
+)
+TRIGGER_ON_KILL = Feature(
+    "a killed deferred task says in its log what goes on at Diffio",
+    since=(3, 3),
+    rests_on="`on_kill` of triggers",
+    probe=_attribute("airflow.triggers.base", "BaseTrigger", "on_kill"),
+)
+WAKE_UP = Feature(
+    "deliveries end deferred waits (experimental)",
+    since=(3, 3),
+    until=(3, 4),
+    rests_on="the internals of Airflow 3.3",
+    probe=None,
+)
+FEATURES = (
+    WEBHOOKS,
+    WATCHER,
+    DURABLE_WATCHER,
+    STATE_STORE,
+    RETRY_POLICY,
+    TRIGGER_ON_KILL,
+    WAKE_UP,
+)
+
+#: What needs nothing that some of them lack.
+EVERYWHERE = "operators, sensor in all modes, deferral, hook, connection form and test"
+
+
+def needs(feature: Feature) -> pytest.MarkDecorator:
+    """Return the marker of a test that runs only where Airflow has what a feature rests on."""
+    since = ".".join(map(str, feature.since))
+    reason = f"{feature.rests_on}: Airflow {since} and later"
+    return pytest.mark.skipif(not feature.here, reason=reason)
+
+
+def promised_table() -> str:
+    """The table of what works where, as the README shows it."""
+    lines = [
+        f"| Airflow | {' | '.join(TESTED)} |",
+        f"|---|{'---|' * len(TESTED)}",
+        f"| {EVERYWHERE} |{' yes |' * len(TESTED)}",
+    ]
+    for feature in FEATURES:
+        cells = ("yes" if feature.on(release(each)) else "no" for each in TESTED)
+        lines.append(f"| {feature.title} | {' | '.join(cells)} |")
+    return "\n".join(lines)
