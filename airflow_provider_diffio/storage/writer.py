@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from airflow_provider_diffio.api.errors import DiffioTransferError
+from airflow_provider_diffio.storage.aside import ASIDE_BYTES, Aside
 from airflow_provider_diffio.storage.failures import store_failures
 
 #: Bytes that are handed to a store at a time: also the size of a part of an upload to an object store.
@@ -48,6 +49,7 @@ class Writer:
         self.size_bytes = 0
         self._sink = sink
         self._digest = hashlib.sha256()
+        self._hashing = Aside("diffio-sha256")
         self._expected_size: int | None = None
         self._expected_sha256: str | None = None
         self._checks: list[Callable[[Writer], None]] = []
@@ -56,6 +58,7 @@ class Writer:
     @property
     def sha256(self) -> str:
         """SHA-256 of the bytes written so far, in hexadecimal."""
+        self._hashing.wait()
         return self._digest.hexdigest()
 
     def write(self, data: bytes | bytearray | memoryview) -> int:
@@ -69,6 +72,9 @@ class Writer:
         """
         if not self._open:
             raise ValueError(f"{self.uri} is not open for writing any more.")
+        if isinstance(data, bytes) and 0 < len(data) <= WRITE_BLOCK_BYTES:
+            self._append(data)
+            return len(data)
         with memoryview(data) as given, given.cast("B") as view:
             for start in range(0, view.nbytes, WRITE_BLOCK_BYTES):
                 self._append(bytes(view[start : start + WRITE_BLOCK_BYTES]))
@@ -115,13 +121,18 @@ class Writer:
             check(self)
 
     def _append(self, block: bytes) -> None:
+        if len(block) >= ASIDE_BYTES:  # computing it takes about as long as reading and writing the block
+            self._hashing.start(self._digest.update, block)
+        else:
+            self._hashing.wait()
+            self._digest.update(block)
         with store_failures("write", self.uri):
             self._sink.write(block)
-        self._digest.update(block)
         self.size_bytes += len(block)
 
     def _close(self) -> None:
         self._open = False
+        self._hashing.end()
 
 
 @contextmanager

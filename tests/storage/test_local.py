@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -98,6 +99,23 @@ class TestWriting:
         assert (writer.size_bytes, writer.sha256) == (len(NEW), hashlib.sha256(NEW).hexdigest())
         assert (tmp_path / "2024" / "05" / "a.wav").read_bytes() == NEW
         assert names(tmp_path / "2024" / "05") == ["a.wav"]
+
+    def test_blocks_of_all_sizes(self, tmp_path: Path) -> None:
+        """Large ones are hashed beside the writing, and what can change is copied first."""
+        location = resolve(str(tmp_path / "a.wav"))
+        whole = bytearray()
+        changing = bytearray(NEW * 4)
+        with location.writer() as writer:
+            for count in (1, 0, 300_000, 17, 2**20, 9 * 2**20, 5):
+                block = os.urandom(count)
+                whole += block
+                writer.write(block)
+                assert writer.sha256 == hashlib.sha256(whole).hexdigest()
+                whole += changing
+                writer.write(changing)
+                changing[:] = os.urandom(len(changing))
+        assert (writer.size_bytes, writer.sha256) == (len(whole), hashlib.sha256(whole).hexdigest())
+        assert (tmp_path / "a.wav").read_bytes() == whole
 
     def test_an_old_file_is_replaced_at_once(self, target: Location, tmp_path: Path) -> None:
         with target.open_read() as reader, target.writer() as writer:
@@ -211,6 +229,39 @@ class TestBreaking:
             writer.write(NEW)
         assert (tmp_path / "a.wav").read_bytes() == OLD
         assert names(tmp_path) == ["a.wav"]
+
+    def test_a_failure_to_write_back_early_is_not_forgotten(
+        self, target: Location, tmp_path: Path, mocker: MockerFixture
+    ) -> None:
+        mocker.patch("airflow_provider_diffio.storage.local._SYNC_BYTES", len(NEW))
+        # the kernel tells a failure once: the fsync at the end succeeds
+        mocker.patch("os.fdatasync", side_effect=[OSError(errno.EIO, "Input/output error"), None, None])
+        with pytest.raises(DiffioTransferError, match="Input/output error"), target.writer() as writer:
+            writer.write(NEW)
+        assert (tmp_path / "a.wav").read_bytes() == OLD
+        assert names(tmp_path) == ["a.wav"]
+
+    def test_nothing_goes_on_when_the_block_is_over(
+        self, target: Location, tmp_path: Path, mocker: MockerFixture
+    ) -> None:
+        mocker.patch("airflow_provider_diffio.storage.local._SYNC_BYTES", len(NEW))
+        begun, may_end = threading.Event(), threading.Event()
+        open_at_the_end = []
+
+        def sync(descriptor: int) -> None:
+            begun.set()
+            may_end.wait(20)
+            open_at_the_end.append(os.fstat(descriptor).st_size)
+
+        mocker.patch("os.fdatasync", side_effect=sync)
+        with pytest.raises(ValueError, match="stop at once"), target.writer() as writer:
+            writer.write(NEW * 5)
+            assert begun.wait(20)
+            threading.Timer(0.05, may_end.set).start()
+            raise ValueError("stop at once")
+        assert len(open_at_the_end) == 1
+        assert names(tmp_path) == ["a.wav"]
+        assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("diffio-s")]
 
     def test_a_parent_that_is_a_file(self, target: Location) -> None:
         with pytest.raises(DiffioInputError), resolve(f"{target.uri}/b.wav").writer():
