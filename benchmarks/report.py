@@ -67,7 +67,7 @@ def _polls(found: dict[str, Any]) -> Iterator[Line]:
 
 def _transfers(found: dict[str, Any]) -> Iterator[Line]:
     for way in ("upload", "download"):
-        yield _least(f"{way} speed of curl's (the download's with sync)", found[way]["of_curl"], 0.8)
+        yield _least(f"{way} speed of curl's", found[way]["of_curl"], 0.8)
     yield _least("upload speed of the SDK's, with latency", found["latency"]["of_sdk"], 2)
     for way in ("upload", "download"):
         yield _most(f"memory of a {way}", found[way]["grown_mib"], 160, "MiB")

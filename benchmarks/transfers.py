@@ -33,10 +33,11 @@ def measure(mib: int) -> dict[str, Any]:
                 for _ in range(5)
             ]
             written = folder / "restored.mp3"
-            downloads = [
-                (_ours("download", address, written, mib), _curl_down(address, written, mib))
-                for _ in range(5)
-            ]
+            downloads, synced = [], []
+            for _ in range(7):
+                ours = _ours("download", address, written, mib)
+                downloads.append((ours, _curl_down(address, written, mib, "curl")))
+                synced.append((ours, _curl_down(address, written, mib, "curl and sync")))
         with _server(mib, LATENCY) as address:
             latent = [
                 (_ours("upload", address, recording, mib), _sdk(address, recording, mib)) for _ in range(3)
@@ -44,6 +45,7 @@ def measure(mib: int) -> dict[str, Any]:
     return {
         "upload": _row(uploads, "curl"),
         "download": _row(downloads, "curl"),
+        "download to the disk": _row(synced, "curl"),
         "latency": _row(latent, "sdk"),
     }
 
@@ -73,10 +75,11 @@ def _curl_up(address: str, recording: Path, mib: int) -> float:
     return mib / _timed("curl", "-s", "-o", "/dev/null", "-T", str(recording), f"{address}/raw")
 
 
-def _curl_down(address: str, path: Path, mib: int) -> float:
-    """Fetch by curl, and put it on the disk: curl itself leaves that to chance, and we do not."""
+def _curl_down(address: str, path: Path, mib: int, way: str) -> float:
+    """Fetch by curl, which leaves it to chance when the bytes reach the disk; or see to it, as we do."""
     path.unlink(missing_ok=True)
-    return mib / _timed("sh", "-c", 'curl -s -o "$0" "$1" && sync "$0"', str(path), f"{address}/raw")
+    script = {"curl": 'curl -s -o "$0" "$1"', "curl and sync": 'curl -s -o "$0" "$1" && sync "$0"'}[way]
+    return mib / _timed("sh", "-c", script, str(path), f"{address}/raw")
 
 
 def _timed(*command: str) -> float:
