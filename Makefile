@@ -6,8 +6,8 @@ SHELL := bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
-NEWEST := 3.3.2
-OLDEST := 2.11.2
+VERSIONS := 2.11.2 3.0.6 3.1.8 3.2.2 3.3.2
+NEWEST := $(lastword $(VERSIONS))
 AIRFLOW ?= $(NEWEST)
 ARGS ?=
 
@@ -19,7 +19,7 @@ LINT_READY := $(LINT_VENV)/.ready
 
 .PHONY: help
 help: ## Show this list
-	@echo "usage: make <target> [AIRFLOW=$(NEWEST) or $(OLDEST)] [ARGS=...]"
+	@echo "usage: make <target> [ARGS=...] [AIRFLOW=<one of $(VERSIONS)>]"
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: venv
@@ -29,9 +29,14 @@ venv: $(READY) ## Build .venv-<airflow version> from the pinned versions
 .venv-%/.ready: pyproject.toml .ci/constraints-%.txt .ci/venv .ci/lib.sh
 	@.ci/venv $*
 
+# The whole suite in two processes; a selection in one, where its output is seen and a debugger works.
 .PHONY: test
-test: $(READY) ## Run the whole test suite (ARGS goes to pytest)
-	@$(VENV)/bin/python -m pytest $(ARGS)
+test: $(READY) ## Run the whole test suite; ARGS goes to pytest
+	@$(VENV)/bin/python -m pytest $(or $(ARGS),-n 2)
+
+.PHONY: matrix
+matrix: ## Run the whole test suite on every Airflow, one after the other, and sum up
+	@.ci/matrix $(VERSIONS)
 
 .PHONY: lint
 lint: $(LINT_READY) ## Check style (ruff), format and types (mypy --strict)
@@ -62,7 +67,7 @@ soak: $(READY) ## Kill processes of Airflow 24 times during one run, and count w
 
 .PHONY: constraints
 constraints: ## Resolve the pinned versions anew (needs network)
-	@.ci/constraints $(NEWEST) $(OLDEST)
+	@.ci/constraints $(NEWEST) $(filter-out $(NEWEST),$(VERSIONS))
 
 .PHONY: recording
 recording: $(READY) ## Make the noisy example recording anew (needs espeak-ng)

@@ -28,8 +28,10 @@ sys.exit(3)
 """
 
 
-def test_there_are_pinned_versions_for_each_airflow() -> None:
-    assert {path.name for path in CONSTRAINTS} == {"constraints-2.11.2.txt", "constraints-3.3.2.txt"}
+def test_each_airflow_that_make_knows_has_pinned_versions() -> None:
+    versions = re.search(r"^VERSIONS := (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert versions is not None
+    assert {path.name for path in CONSTRAINTS} == {f"constraints-{each}.txt" for each in versions[1].split()}
 
 
 @pytest.mark.parametrize("path", CONSTRAINTS, ids=lambda path: path.name)

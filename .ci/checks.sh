@@ -1,0 +1,32 @@
+# Runs make targets one after the other, goes on after a failure, and sums up. Sourced, never run.
+
+logs=$(mktemp -d)
+trap 'rm -rf "$logs"' EXIT
+summary=()
+failed=0
+
+# Run one make target, with its arguments.
+check() {
+    local name="make $*" log="$logs/${*// /-}" started=$SECONDS verdict=ok
+    echo
+    echo "### $name"
+    # pytest fails when it finds no test at all (exit code 5), and so does the check
+    if ! make "$@" 2>&1 | tee "$log"; then
+        verdict=FAILED
+        failed=1
+    fi
+    summary+=("$(printf '%-6s %-26s %4d s  %s' "$verdict" "$name" $((SECONDS - started)) "$(closing_line "$log")")")
+}
+
+# pytest's own count of what passed, if there is one
+closing_line() {
+    { grep -E '^=+ .* in [0-9.]+s.*=+$' "$1" || true; } | tail -n 1 | sed -e 's/^=* *//' -e 's/ *=*$//'
+}
+
+# Print what became of each, and end with a failure if one failed.
+sum_up() {
+    echo
+    echo "### summary after $SECONDS s"
+    printf '%s\n' "${summary[@]}"
+    exit "$failed"
+}
