@@ -96,7 +96,9 @@ def assets(tables: None) -> dict[str, int]:
         for kind in STATUS_OF_EVENT:
             uri = asset_uri("diffio_default", kind)
             asset = AssetModel(name=uri, uri=uri, group="asset")
-            session.add_all([asset, DagModel(dag_id=kind, bundle_name="tests", is_paused=False)])
+            session.add_all(
+                [asset, DagModel(dag_id=kind, bundle_name="tests", is_paused=False, is_stale=False)]
+            )
             session.flush()
             session.add(AssetActive.for_asset(asset))
             session.add(DagScheduleAssetReference(asset_id=asset.id, dag_id=kind))
