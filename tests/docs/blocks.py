@@ -81,6 +81,6 @@ def blocks_of(text: str, name: str) -> Iterator[Block]:
 
 def _needs(remark: str, place: str) -> str:
     version = re.fullmatch(r"Airflow (\d+(?:\.\d+)?)", remark)
-    if not version:
-        raise ValueError(f"{place}: a comment can say 'Airflow 3.3', and nothing else: {remark!r}")
-    return version[1]
+    if remark.startswith("Airflow") and not version:
+        raise ValueError(f"{place}: {remark!r} is no version, as in 'Airflow 3.3'")
+    return version[1] if version else ""

@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from functools import partialmethod
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -200,7 +201,7 @@ class Workshop:
             )
             _serve_airflow(listener, process, self._adopt)
         Path(environment["DOCS_AIRFLOW_SOCKET"]).unlink()
-        assert process.returncode == 0, written.read_text()
+        assert process.returncode == 0, f"it ended with {process.returncode}: {written.read_text()}"
         sys.stdout.write(written.read_text())
         sys.stdout.flush()
         pairs = (pair.partition("=") for pair in exported.read_text().split("\0") if pair)
@@ -279,9 +280,9 @@ class Workshop:
         )
         assert body, "that is no nginx configuration that is known here"
         assert zone, "it limits by a zone that is not said"
-        assert body["zone"] == zone[1]
-        assert body["prefix"] == "/diffio/webhooks/"
-        assert int(body["size"]) * 1024 == MAX_BODY
+        assert body["zone"] == zone[1], "it limits by a zone that is another"
+        assert body["prefix"] == "/diffio/webhooks/", "the receiver is somewhere else"
+        assert int(body["size"]) * 1024 == MAX_BODY, f"the receiver takes {MAX_BODY} bytes"
 
 
 # --- Airflow -----------------------------------------------------------------------------------------------
@@ -304,6 +305,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have less patience than a reader, who has minutes, and try nothing twice."""
     from airflow.providers.common.compat.sdk import DAG
 
+    from airflow_provider_diffio.hooks import DiffioHook
     from airflow_provider_diffio.waiting import Wait
 
     test, begin = DAG.test, Wait.of_task
@@ -320,6 +322,8 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
         task.poll_interval = 0.1
         return begin(task, *arguments)
 
+    wait = partialmethod(DiffioHook.wait_for_generation, poll_interval=0.1)
+    monkeypatch.setattr(DiffioHook, "wait_for_generation", wait)
     monkeypatch.setattr(DAG, "test", test_at_once)
     monkeypatch.setattr(Wait, "of_task", begin_soon)
     monkeypatch.setattr("airflow_provider_diffio.waiting.MIN_DEFERRAL", 0.0)
