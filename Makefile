@@ -20,7 +20,7 @@ LINT_READY := $(LINT_VENV)/.ready
 .PHONY: help
 help: ## Show this list
 	@echo "usage: make <target> [ARGS=...] [AIRFLOW=<one of $(VERSIONS)>]"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: venv
 venv: $(READY) ## Build .venv-<airflow version> from the pinned versions
@@ -49,6 +49,17 @@ format: $(LINT_READY) ## Rewrite the code in the project's format
 	@$(LINT_VENV)/bin/ruff check --fix-only .
 	@$(LINT_VENV)/bin/ruff format .
 
+.venv-docs/.ready: .ci/docs-requirements.txt .ci/docs-venv .ci/lib.sh
+	@.ci/docs-venv
+
+.PHONY: docs
+docs: .venv-docs/.ready ## Build the documentation into .site; a warning is an error
+	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict $(ARGS)
+
+.PHONY: preview
+preview: .venv-docs/.ready ## Serve the documentation, and build it anew while it is edited
+	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs serve $(ARGS)
+
 .PHONY: demo
 demo: $(READY) ## Restore a noisy recording with a real Airflow and the local sandbox, and measure it
 	@$(VENV)/bin/python -m tests.demo $(ARGS)
@@ -65,6 +76,13 @@ bench: $(READY) ## Measure polling, transfers, memory and imports against others
 soak: $(READY) ## Kill processes of Airflow 24 times during one run, and count what was billed
 	@$(VENV)/bin/python -m tests.lab.soak $(ARGS)
 
+.venv-distributed/.ready: pyproject.toml .ci/constraints-$(NEWEST).txt .ci/distributed.txt .ci/venv .ci/lib.sh
+	@.ci/venv $(NEWEST) distributed
+
+.PHONY: e2e-distributed
+e2e-distributed: .venv-distributed/.ready ## Restore 200 files on Celery workers, and kill some (ARGS="--files 20"; 15 minutes)
+	@.venv-distributed/bin/python -m tests.distributed $(ARGS)
+
 .PHONY: constraints
 constraints: ## Resolve the pinned versions anew (needs network)
 	@.ci/constraints $(NEWEST) $(filter-out $(NEWEST),$(VERSIONS))
@@ -75,5 +93,5 @@ recording: $(READY) ## Make the noisy example recording anew (needs espeak-ng)
 
 .PHONY: clean
 clean: ## Remove everything that was built here
-	@rm -rf .venv-* .tools .demo .bench build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	@rm -rf .venv-* .tools .demo .bench .site .distributed build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
