@@ -21,64 +21,76 @@ from airflow_provider_diffio.api.settings import (
 )
 from airflow_provider_diffio.api.webhooks import split_secrets
 
-EXTRA_FIELDS = (
-    "key_header",
-    "timeout",
-    "max_attempts",
-    "model",
-    "output_path",
-    "webhook_secret",
-    "headers",
-    "proxy",
-    "verify",
-)
+#: Where the form of Airflow 3 shows what few connections need.
+HTTP_SECTION = "HTTP"
 
-#: The form as data, which Airflow 3.2 and later read without importing the hook.
+#: The form as data, which Airflow 3.2 and later read without importing the hook. No field has a default: a
+#: form would save it, and the connection would keep it when the provider's own changes.
 CONN_FIELDS: dict[str, Any] = {
-    # Not "auth_header": Airflow takes that for a secret, and its form would show and save "***" instead.
-    "key_header": {
-        "label": "Header that carries the API key",
-        "schema": {"type": ["string", "null"], "enum": list(AUTH_HEADERS), "default": "Authorization"},
-    },
-    "timeout": {
-        "label": "Timeout in seconds",
-        "schema": {"type": ["number", "null"], "default": DEFAULT_TIMEOUT, "minimum": 1},
-    },
-    "max_attempts": {
-        "label": "Tries of a request that is safe to send again",
-        "schema": {
-            "type": ["integer", "null"],
-            "default": DEFAULT_MAX_ATTEMPTS,
-            "minimum": 1,
-            "maximum": 100,
-        },
-    },
-    "model": {"label": "Default model", "schema": {"type": ["string", "null"], "default": DEFAULT_MODEL}},
     "output_path": {
-        "label": "Root of relative paths",
-        "description": "A local directory, or scheme://conn_id@bucket/prefix.",
+        "label": "Output path",
+        "description": (
+            "What relative paths are relative to: a local directory, or scheme://conn_id@bucket/prefix, "
+            "such as s3://aws_default@restored."
+        ),
         "schema": {"type": ["string", "null"]},
     },
+    "model": {
+        "label": "Default model",
+        "description": f"For tasks that name none. Empty: {DEFAULT_MODEL}.",
+        "schema": {"type": ["string", "null"], "examples": [DEFAULT_MODEL, "diffio-4.6-pro"]},
+    },
     "webhook_secret": {
-        "label": "Webhook secret (whsec_...; several, comma-separated, while rotating)",
+        "label": "Webhook secret",
+        "description": "whsec_..., from Diffio's dashboard, for events. Comma-separated while rotating.",
         "schema": {"type": ["string", "null"], "format": "password"},
     },
-    "headers": {
-        "label": "Further headers (a JSON object)",
-        "schema": {"type": ["string", "object", "null"], "format": "json"},
+    "timeout": {
+        "label": "Timeout",
+        "description": f"Seconds for connecting, and for each read. Empty: {DEFAULT_TIMEOUT:.0f}.",
+        "schema": {"type": ["number", "null"], "minimum": 1, "section": HTTP_SECTION},
     },
-    "proxy": {"label": "Proxy URL", "schema": {"type": ["string", "null"], "format": "password"}},
+    "max_attempts": {
+        "label": "Attempts",
+        "description": (
+            f"How often a request that is safe to send again is sent. Empty: {DEFAULT_MAX_ATTEMPTS}."
+        ),
+        "schema": {"type": ["integer", "null"], "minimum": 1, "maximum": 100, "section": HTTP_SECTION},
+    },
+    # Not "auth_header": Airflow takes that for a secret, and its form would show and save "***" instead.
+    "key_header": {
+        "label": "API key header",
+        "description": "Authorization (as a bearer token), X-Api-Key or Xi-Api-Key. Empty: Authorization.",
+        "schema": {"type": ["string", "null"], "enum": list(AUTH_HEADERS), "section": HTTP_SECTION},
+    },
+    "headers": {
+        "label": "Further headers",
+        "description": 'For the API host alone: a JSON object of strings, such as {"X-Team": "audio"}.',
+        "schema": {"type": ["string", "object", "null"], "format": "json", "section": HTTP_SECTION},
+    },
+    "proxy": {
+        "label": "Proxy",
+        "description": "A URL, such as http://user:password@proxy:3128.",
+        "schema": {"type": ["string", "null"], "format": "password", "section": HTTP_SECTION},
+    },
     "verify": {
-        "label": "Verify TLS (true, false, or the path of a CA bundle)",
-        "schema": {"type": ["string", "null"], "default": "true"},
+        "label": "Verify TLS",
+        "description": "true, false, or the path of a CA bundle. Empty: true.",
+        "schema": {"type": ["string", "null"], "examples": ["true", "false"], "section": HTTP_SECTION},
     },
 }
 
-#: How the standard fields look.
+EXTRA_FIELDS = tuple(CONN_FIELDS)
+
+#: How the standard fields look. The port stays: Airflow 3.3 refuses to test a connection without one.
 UI_FIELD_BEHAVIOUR: dict[str, Any] = {
-    "hidden-fields": ["login", "schema", "port"],
+    "hidden-fields": ["login", "schema", "extra"],
     "relabeling": {"password": "API key", "host": "Base URL"},
-    "placeholders": {"password": "diffio_live_...", "host": DEFAULT_BASE_URL},
+    "placeholders": {
+        "password": "diffio_live_...",
+        "host": DEFAULT_BASE_URL,
+        "port": "443; needed by the test button of Airflow 3.3",
+    },
 }
 
 _TRUE = frozenset({"true", "1", "yes", "on"})

@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
+from airflow_provider_diffio.api.endpoints import DEFAULT_MODEL
+from airflow_provider_diffio.api.settings import AUTH_HEADERS, DEFAULT_MAX_ATTEMPTS, DEFAULT_TIMEOUT
 from airflow_provider_diffio.hooks.connection import CONN_FIELDS, UI_FIELD_BEHAVIOUR
+
+#: What Airflow 2 shows in empty fields; Airflow 3 can do that for the standard fields alone.
+PLACEHOLDERS = {
+    "port": "443",
+    "output_path": "s3://aws_default@restored",
+    "model": DEFAULT_MODEL,
+    "webhook_secret": "whsec_...",
+    "timeout": f"{DEFAULT_TIMEOUT:.0f}",
+    "max_attempts": str(DEFAULT_MAX_ATTEMPTS),
+    "key_header": AUTH_HEADERS[0],
+    "headers": '{"X-Team": "audio"}',
+    "proxy": "http://user:password@proxy:3128",
+    "verify": "true",
+}
 
 
 def connection_form_widgets() -> dict[str, Any]:
@@ -13,24 +28,30 @@ def connection_form_widgets() -> dict[str, Any]:
     from flask_appbuilder.fieldwidgets import BS3PasswordFieldWidget, BS3TextFieldWidget
     from flask_babel import lazy_gettext
     from wtforms import PasswordField, StringField
+    from wtforms.validators import Optional, any_of
 
     widgets: dict[str, Any] = {}
     for name, conn_field in CONN_FIELDS.items():
-        secret = conn_field["schema"].get("format") == "password"
+        schema = conn_field["schema"]
+        secret = schema.get("format") == "password"
         kind, widget = (
             (PasswordField, BS3PasswordFieldWidget()) if secret else (StringField, BS3TextFieldWidget())
         )
-        default = conn_field["schema"].get("default")
+        # Airflow 3.0 and 3.1 make a list to choose from of this; an empty field is one of another type, too.
+        choices = [any_of(schema["enum"])] if "enum" in schema else []
         widgets[name] = kind(
             lazy_gettext(conn_field["label"]),
             widget=widget,
-            description=conn_field.get("description", ""),
-            default=None if default is None else str(default),
+            description=conn_field["description"],
+            validators=[Optional(), *choices],
         )
     return widgets
 
 
 def ui_field_behaviour() -> dict[str, Any]:
-    """Return how the standard fields look, in the older spelling."""
-    behaviour = {name.replace("-", "_"): value for name, value in UI_FIELD_BEHAVIOUR.items()}
-    return json.loads(json.dumps(behaviour))  # type: ignore[no-any-return]
+    """Return how the fields look, in the older spelling."""
+    return {
+        "hidden_fields": list(UI_FIELD_BEHAVIOUR["hidden-fields"]),
+        "relabeling": dict(UI_FIELD_BEHAVIOUR["relabeling"]),
+        "placeholders": UI_FIELD_BEHAVIOUR["placeholders"] | PLACEHOLDERS,
+    }

@@ -167,17 +167,18 @@ def test_webhooks_need_a_secret(hook: DiffioHook) -> None:
         hook.verify_webhook(b"{}", headers)
 
 
-def test_airflow_takes_no_field_with_a_default_for_a_secret() -> None:
-    """The form of Airflow 3 shows three stars instead of such a default, and saves them."""
+def test_airflow_takes_no_field_for_a_secret_that_is_none() -> None:
+    """The form of Airflow 3 shows and saves three stars where the name of a field sounds like a secret."""
     from airflow.providers.common.compat.sdk import redact
 
     from airflow_provider_diffio.hooks.connection import CONN_FIELDS
 
-    defaults = {
-        name: spec["schema"]["default"] for name, spec in CONN_FIELDS.items() if "default" in spec["schema"]
-    }
-    assert set(defaults) == {"key_header", "timeout", "max_attempts", "model", "verify"}
-    assert redact(defaults) == defaults
+    values = dict.fromkeys(CONN_FIELDS, "value")
+    shown = redact(values)
+    hidden = [name for name in values if shown[name] != "value"]
+    assert hidden == [
+        name for name, spec in CONN_FIELDS.items() if spec["schema"].get("format") == "password"
+    ]
 
 
 @pytest.mark.parametrize("name", ["key_header", "auth_header"])

@@ -55,17 +55,19 @@ def test_every_module_that_is_named_exists() -> None:
     assert len({importlib.import_module(module) for module in named}) == len(named)
 
 
-def test_the_form_describes_every_extra() -> None:
-    assert tuple(CONN_FIELDS) == EXTRA_FIELDS
-    assert CONN_FIELDS["webhook_secret"]["schema"]["format"] == "password"
+def test_the_form_explains_every_extra_and_saves_none_that_was_not_typed() -> None:
+    assert [name for name, spec in CONN_FIELDS.items() if not (spec["label"] and spec["description"])] == []
+    assert [name for name, spec in CONN_FIELDS.items() if "default" in spec["schema"]] == []
 
 
 def test_the_older_form_has_the_same_fields() -> None:
     pytest.importorskip("flask_appbuilder")
     from airflow_provider_diffio.hooks import DiffioHook
 
-    assert set(DiffioHook.get_connection_form_widgets()) == set(EXTRA_FIELDS)
-    assert DiffioHook.get_ui_field_behaviour()["relabeling"]["password"] == "API key"
+    assert list(DiffioHook.get_connection_form_widgets()) == list(EXTRA_FIELDS)
+    behaviour = DiffioHook.get_ui_field_behaviour()
+    assert behaviour["relabeling"]["password"] == "API key"
+    assert set(behaviour["placeholders"]) == {"host", "port", "password", *EXTRA_FIELDS}
 
 
 @pytest.mark.parametrize("package", PACKAGES)
