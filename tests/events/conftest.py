@@ -81,16 +81,25 @@ def tables() -> None:
 
 @pytest.fixture(scope="session")
 def assets(tables: None) -> dict[str, int]:
-    """Both assets of ``diffio_default``, used by a DAG each."""
-    from airflow.models.asset import AssetActive, AssetModel, DagScheduleAssetReference
+    """Both assets of ``diffio_default``, used by a DAG each, and by none that other tests left behind."""
+    from airflow.models.asset import (
+        AssetActive,
+        AssetDagRunQueue,
+        AssetEvent,
+        AssetModel,
+        DagScheduleAssetReference,
+    )
     from airflow.models.dag import DagModel
     from airflow.models.dagbundle import DagBundleModel
     from airflow.utils.session import create_session
+    from sqlalchemy import delete
 
     from airflow_provider_diffio.assets import STATUS_OF_EVENT, asset_uri
 
     ids = {}
     with create_session() as session:
+        for table in (AssetDagRunQueue, AssetEvent, DagScheduleAssetReference, AssetActive, AssetModel):
+            session.execute(delete(table))
         session.add(DagBundleModel(name="tests"))
         session.flush()
         for kind in STATUS_OF_EVENT:
