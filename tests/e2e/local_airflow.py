@@ -423,7 +423,8 @@ class LocalAirflow:
             "dag_processor": {
                 "refresh_interval": "2",
                 "bundle_refresh_check_interval": "1",
-                "min_file_process_interval": "2",
+                # A new file is read at once; reading all of them again and again takes a third of a core.
+                "min_file_process_interval": "30",
             },
             # A late end-of-process report makes the scheduler fail tasks that resume at once.
             "workers": {"min_heartbeat_interval": "1"},
@@ -439,7 +440,7 @@ class LocalAirflow:
             "scheduler": {
                 **settings["scheduler"],
                 "dag_dir_list_interval": "2",
-                "min_file_process_interval": "2",
+                "min_file_process_interval": "30",
                 # Tasks that schedule what follows them, beside the scheduler: on SQLite, which has no row
                 # locks, both now and then start the same try.
                 "schedule_after_task_execution": "False",
