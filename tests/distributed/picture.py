@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 STATES: Mapping[str, tuple[str, str]] = {
     "success": ("success", "#7fb77e"),
     "running": ("running", "#1f6f3f"),
-    "queued": ("queued", "#9a9a9a"),  # with those that are about to be
+    "failed": ("failed", "#c0392b"),
     "up_for_retry": ("up for retry", "#e6a100"),
     "deferred": ("deferred", "#8a63c9"),
-    "failed": ("failed", "#c0392b"),
+    "queued": ("waiting for a slot", "#c9c9c9"),  # scheduled and queued
 }
 NOT_BEGUN = ("not begun", "#eeeeee")
 KILL = "#c0392b"
@@ -37,8 +37,8 @@ def draw(samples: Sequence[Sample], kills: Sequence[Kill], slots_each: int, path
     tasks, workers, triggerers = picture.subplots(3, 1, sharex=True, height_ratios=(4, 1.3, 1.7))
     _draw_states(tasks, samples)
     _draw_members(workers, samples, [sample.running for sample in samples])
-    workers.set_ylim(0, slots_each + 0.5)
-    workers.set_yticks(range(slots_each + 1))
+    workers.set_yticks(range(0, slots_each + 1, 2))
+    workers.axhline(slots_each, color="#bbbbbb", linewidth=0.8, zorder=0)
     workers.set_ylabel(f"tasks running\n({slots_each} slots each)")
     _draw_members(triggerers, samples, [sample.waiting for sample in samples])
     triggerers.set_ylabel("triggers")
