@@ -224,13 +224,25 @@ class DiffioHook(BaseHook):
     def complete_project_upload(
         self, project_id: str, *, request_options: Options = None
     ) -> models.UploadConfirmation:
-        """Confirm that a project's file arrived (``complete_project_upload``). Idempotent."""
+        """
+        Confirm that a project's file arrived (``complete_project_upload``). Idempotent.
+
+        :param project_id: the project.
+        :param request_options: for the call.
+        :return: ``api_project_id``, ``status`` and the ``size_bytes`` that Diffio has stored.
+        :raises DiffioUploadMissingError: when the file has not arrived.
+        """
         from airflow_provider_diffio.api import endpoints
 
         return self.get_conn().call(endpoints.complete_project_upload(project_id), request_options)
 
     def list_projects(self, *, request_options: Options = None) -> tuple[models.ProjectSummary, ...]:
-        """List the projects of the API key (``list_projects``); all of them, since there is no pagination."""
+        """
+        List the projects of the API key (``list_projects``).
+
+        :param request_options: for the call.
+        :return: all of them, since Diffio has no pagination.
+        """
         from airflow_provider_diffio.api import endpoints
 
         return self.get_conn().call(endpoints.list_projects(), request_options)
@@ -238,7 +250,13 @@ class DiffioHook(BaseHook):
     def list_project_generations(
         self, project_id: str, *, request_options: Options = None
     ) -> tuple[models.GenerationSummary, ...]:
-        """List the generations of a project (``list_project_generations``)."""
+        """
+        List the generations of a project (``list_project_generations``).
+
+        :param project_id: the project.
+        :param request_options: for the call.
+        :return: all of them, with ``generation_id``, ``status`` and ``model``.
+        """
         from airflow_provider_diffio.api import endpoints
 
         return self.get_conn().call(endpoints.list_project_generations(project_id), request_options)
@@ -287,7 +305,15 @@ class DiffioHook(BaseHook):
     def get_generation_progress(
         self, generation_id: str, project_id: str | None = None, *, request_options: Options = None
     ) -> models.GenerationProgress:
-        """Ask how far a generation is (``get_generation_progress``); the project id speeds it up."""
+        """
+        Ask how far a generation is (``get_generation_progress``).
+
+        :param generation_id: the generation.
+        :param project_id: its project, which speeds up Diffio's lookup.
+        :param request_options: for the call.
+        :return: the progress; its ``status`` alone tells whether the generation is over.
+        :raises DiffioNotFoundError: when the key has no such generation.
+        """
         from airflow_provider_diffio.api import endpoints
 
         return self.get_conn().call(
@@ -361,8 +387,16 @@ class DiffioHook(BaseHook):
         """
         Ask for a download link (``get_generation_download``), valid for some hours and a secret of its own.
 
+        The link is masked in logs. Do not return it from a task: XComs are not masked. :meth:`download` takes
+        care of all of this.
+
+        :param generation_id: a complete generation.
+        :param project_id: its project.
         :param download_type: ``audio`` (or ``mp3``, the same), ``video`` or ``transcript``; when not given,
             the video of a video project, otherwise the audio.
+        :param request_options: for the call.
+        :return: the link, with ``file_name``, ``mime_type`` and ``download_type``.
+        :raises DiffioNotReadyError: when it is not there yet.
         """
         from airflow_provider_diffio.api import endpoints
 
@@ -456,6 +490,10 @@ class DiffioHook(BaseHook):
         """
         Check the arguments of a later :meth:`download` without asking Diffio, before anything is bought.
 
+        :param path: as for :meth:`download`.
+        :param download_type: as for :meth:`download`.
+        :param output_conn_id: as for :meth:`download`.
+        :param overwrite: as for :meth:`download`.
         :return: where the file will go.
         :raises DiffioInputError: when an argument can not work.
         """
@@ -489,11 +527,25 @@ class DiffioHook(BaseHook):
         """
         Upload a recording, buy its restoration, wait for it holding the thread, and write it to a path.
 
-        See :meth:`create_project`, :meth:`create_generation`, :meth:`wait_for_generation` and
-        :meth:`download` for the parameters. Each call makes a new project and buys a new generation, since
-        Diffio scopes idempotency keys to a project.
+        Each call makes a new project and buys a new generation, since Diffio scopes idempotency keys to a
+        project; a task that is retried pays again. See :meth:`create_project`, :meth:`create_generation`,
+        :meth:`wait_for_generation` and :meth:`download`, which this calls.
 
-        :return: the file.
+        :param source: the recording: a path, a URI or a seekable binary stream.
+        :param path: where the result goes.
+        :param model: model id; the connection's when not given.
+        :param sampling: passed on to the model.
+        :param params: passed on to the model.
+        :param idempotency_key: your own key, 1 to 255 characters; made from the project when not given.
+        :param download_type: ``audio`` (or ``mp3``), ``video`` or ``transcript``; when not given, the video
+            of a video project, otherwise the audio.
+        :param source_conn_id: connection that the source is reached through.
+        :param output_conn_id: connection that the path is reached through.
+        :param timeout: seconds to wait for the generation.
+        :param request_options: for each call.
+        :return: the file: ``path``, ``size_bytes``, ``sha256``, ``mime_type``, ``file_name``, ...
+        :raises DiffioInputError: before anything is sent.
+        :raises DiffioError: when a step did not work; ``may_be_billed`` tells whether it may cost money.
         """
         target = self.check_download(path, download_type, output_conn_id)
         project = self.create_project(source, source_conn_id=source_conn_id, request_options=request_options)
@@ -522,7 +574,12 @@ class DiffioHook(BaseHook):
     # --- account, keys, usage ------------------------------------------------------------------------
 
     def get_account_settings(self, *, request_options: Options = None) -> models.AccountSettings:
-        """Read the account's settings (``account/settings/get``, scope ``account:read``)."""
+        """
+        Read the account's settings (``account/settings/get``, scope ``account:read``).
+
+        :param request_options: for the call.
+        :return: the settings.
+        """
         from airflow_provider_diffio.api import endpoints
 
         return self.get_conn().call(endpoints.get_account_settings(), request_options)
@@ -534,6 +591,8 @@ class DiffioHook(BaseHook):
         Set the account's billing policy (``account/settings/update``, admin keys).
 
         :param billing_policy: a mapping with ``type`` and, if wanted, ``reason``, as Diffio documents it.
+        :param request_options: for the call.
+        :return: the settings after it.
         """
         from airflow_provider_diffio.api import endpoints
 
@@ -553,6 +612,7 @@ class DiffioHook(BaseHook):
         :param label: 1 to 80 characters.
         :param scopes: such as ``projects:read``.
         :param resource_bounds: such as ``{"projectIds": [...]}``.
+        :param request_options: for the call.
         :return: the key; ``key`` holds the plaintext, this once, and is masked in logs. Do not return it from
             a task: XComs are not masked.
         """
@@ -561,7 +621,12 @@ class DiffioHook(BaseHook):
         return self.get_conn().call(endpoints.create_api_key(label, scopes, resource_bounds), request_options)
 
     def list_api_keys(self, *, request_options: Options = None) -> tuple[models.ApiKey, ...]:
-        """List the account's keys, without plaintext (``api_keys/list``)."""
+        """
+        List the account's keys (``api_keys/list``).
+
+        :param request_options: for the call.
+        :return: the keys; ``key`` is None in each.
+        """
         from airflow_provider_diffio.api import endpoints
 
         return self.get_conn().call(endpoints.list_api_keys(), request_options)
@@ -570,6 +635,8 @@ class DiffioHook(BaseHook):
         """
         Replace a key's plaintext (``api_keys/rotate``, admin keys). Sent once, never tried again.
 
+        :param key_id: id of the key.
+        :param request_options: for the call.
         :return: the key; ``key`` holds the new plaintext, this once, and is masked in logs.
         """
         from airflow_provider_diffio.api import endpoints
@@ -577,7 +644,13 @@ class DiffioHook(BaseHook):
         return self.get_conn().call(endpoints.rotate_api_key(key_id), request_options)
 
     def revoke_api_key(self, key_id: str, *, request_options: Options = None) -> models.ApiKey:
-        """Revoke a key for good (``api_keys/revoke``, admin keys)."""
+        """
+        Revoke a key for good (``api_keys/revoke``, admin keys).
+
+        :param key_id: id of the key.
+        :param request_options: for the call.
+        :return: the key, revoked.
+        """
         from airflow_provider_diffio.api import endpoints
 
         return self.get_conn().call(endpoints.revoke_api_key(key_id), request_options)
@@ -586,9 +659,11 @@ class DiffioHook(BaseHook):
         self, api_key_id: str | None = None, *, request_options: Options = None
     ) -> models.UsageSummary:
         """
-        Read what a key used, by billing period, the newest first (``usage/summary``).
+        Read what a key used (``usage/summary``, scope ``usage:read``).
 
         :param api_key_id: the key; the calling one when not given.
+        :param request_options: for the call.
+        :return: the usage by billing period, the newest first.
         """
         from airflow_provider_diffio.api import endpoints
 
@@ -612,6 +687,7 @@ class DiffioHook(BaseHook):
         :param event_types: of ``generation.queued``, ``.processing``, ``.failed`` and ``.completed``.
         :param mode: ``live`` or ``test``.
         :param api_key_id: the key whose generations are meant; the calling one when not given.
+        :param request_options: for the call.
         :return: the configuration. The signing secret is not in it; Diffio's dashboard shows it.
         """
         from airflow_provider_diffio.api import endpoints
@@ -635,6 +711,8 @@ class DiffioHook(BaseHook):
         :param mode: ``live`` or ``test``.
         :param api_key_id: the key whose endpoints are meant; the calling one when not given.
         :param sample_payload: fields to put into the event.
+        :param request_options: for the call.
+        :return: the ids of what is sent.
         """
         from airflow_provider_diffio.api import endpoints
 
@@ -648,7 +726,8 @@ class DiffioHook(BaseHook):
         Check a delivery against the connection's ``webhook_secret`` and return its event. Calls no endpoint.
 
         :param payload: the raw body as it arrived.
-        :param headers: the delivery's headers.
+        :param headers: the delivery's headers, in any case.
+        :return: the event.
         :raises DiffioWebhookError: when it is not proven to come from Diffio.
         """
         from airflow_provider_diffio.api.webhooks import verify_webhook
@@ -667,6 +746,7 @@ class DiffioHook(BaseHook):
         :param conn_id: connection that relative paths and stores are reached through.
         :param connect: False when only the name of the place is wanted: a remote location can not be read or
             written then.
+        :return: the location, to list, read or write.
         :raises DiffioInputError: when it leads nowhere or out of its root.
         """
         from airflow_provider_diffio import storage
