@@ -210,6 +210,10 @@ class Generation:
     """
     Answer of a generation's creation.
 
+    :ivar generation_id: Diffio's id.
+    :ivar api_project_id: the project's id.
+    :ivar model: the model that it is made by.
+    :ivar status: Diffio's word for its state, ``queued`` at first.
     :ivar idempotent_replay: True when the idempotency key was known and nothing new was bought.
     """
 
@@ -311,7 +315,14 @@ class GenerationProgress:
     """
     Answer of ``get_generation_progress``. The overall ``status`` alone decides whether it is over.
 
+    :ivar status: ``queued``, ``processing``, ``complete`` or ``failed``; another word means *not over*.
+    :ivar has_video: whether the recording has a picture; None when Diffio does not say.
+    :ivar stage: what is being done now.
+    :ivar stage_progress: how far that is.
+    :ivar queue: the place in the queue, while it waits there.
     :ivar transcription: ``pending``, ``available``, ``unavailable``, or None when Diffio does not say.
+    :ivar error: Diffio's own text, when it failed.
+    :ivar error_details: more of it.
     """
 
     generation_id: str
@@ -349,10 +360,12 @@ class GenerationProgress:
 
     @property
     def is_complete(self) -> bool:
+        """Whether it is over, and restored."""
         return self.status == COMPLETE
 
     @property
     def is_failed(self) -> bool:
+        """Whether it is over, and not restored."""
         return self.status in FAILED_STATUSES
 
     @property
@@ -530,7 +543,15 @@ class ApiKey:
 
 @dataclass(frozen=True)
 class UsagePeriod:
-    """What one API key used in one billing period: cents, and seconds and cents by model."""
+    """
+    What one API key used in one billing period.
+
+    :ivar reserved_cents: as Diffio counts them.
+    :ivar finalized_cents: as Diffio counts them.
+    :ivar total_cents: as Diffio counts them.
+    :ivar model_seconds: seconds by model.
+    :ivar model_cents: cents by model.
+    """
 
     period_id: str | None
     reserved_cents: float | None = None

@@ -35,7 +35,27 @@ _NEEDS: Mapping[Engine, tuple[str, ...]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Everything that can be chosen; the defaults are those of a test: any free port, quick work."""
+    """
+    Everything that can be chosen; the defaults are those of a test: any free port, quick work.
+
+    :param host: address to listen on.
+    :param port: port of the API; 0 is any free one.
+    :param media_port: port of uploads and downloads; 0 is any free one.
+    :param protocol: how recordings are uploaded: ``edge`` or ``signed-put``.
+    :param engine: ``denoise``, or ``passthrough``, which returns the upload as the result.
+    :param processing_seconds: how long a generation takes at least.
+    :param data_dir: where to keep files; a temporary folder when not given.
+    :param api_key: the key to accept.
+    :param webhook_secret: signs webhook deliveries: ``whsec_`` and base64.
+    :param webhook_time_scale: shortens the waits between the tries of a delivery, which are Svix's.
+    :param link_seconds: life of a download link; 6 h (edge) or 2 h when not given.
+    :param upload_seconds: life of an upload's token or address.
+    :param part_size: bytes of an upload part.
+    :param max_bytes: bytes of the largest upload.
+    :param workers: recordings restored at a time.
+    :param allow_remote: listen on an address that other machines can reach.
+    :raises ValueError: for what can not be, and for an engine whose libraries are missing.
+    """
 
     host: str = "127.0.0.1"
     port: int = 0

@@ -10,6 +10,7 @@ import griffe
 
 #: ``:class:`~package.Name```: the module of what is meant, if any, and its name.
 _ROLE = re.compile(r":(?P<role>class|func|meth|mod|data):`(?P<short>~?)(?P<target>[\w.]+)`")
+_RULER = re.compile(r" *=+ +=+")
 _PARAMETER = re.compile(r"^\s*:param (\w+):", re.MULTILINE)
 
 
@@ -76,4 +77,23 @@ def _rewritten(text: str, obj: griffe.Object, classes: Mapping[str, str]) -> str
             target = f"{classes.get(head) or obj.resolve(head)}{dot}{rest}"
         return f"[{shown}][{target}]"
 
-    return _ROLE.sub(reference, text).replace("``", "`")
+    return _ROLE.sub(reference, "\n".join(_with_tables(text.splitlines()))).replace("``", "`")
+
+
+def _with_tables(lines: list[str]) -> Iterator[str]:
+    """Give the lines, with simple tables of two columns as Markdown, which wants a header."""
+    rulers = [number for number, line in enumerate(lines) if _RULER.fullmatch(line)]
+    if not rulers:
+        yield from lines
+        return
+    second = lines[rulers[0]].rindex(" =") + 1
+    for number, line in enumerate(lines):
+        if number == rulers[0]:
+            if len(rulers) == 2:
+                yield "| | |\n|---|---|"
+        elif number in rulers:
+            yield "" if number == rulers[-1] else "|---|---|"
+        elif rulers[0] < number < rulers[-1]:
+            yield f"| {line[:second].strip()} | {line[second:].strip()} |"
+        else:
+            yield line
