@@ -62,6 +62,10 @@ def get_provider_info() -> dict[str, Any]:
                 "ui-field-behaviour": UI_FIELD_BEHAVIOUR,
             }
         ],
+        "extra-links": [
+            "airflow_provider_diffio.links.DiffioRecordingLink",
+            "airflow_provider_diffio.links.DiffioRestoredFileLink",
+        ],
         "asset-uris": _ASSET_URIS,
         "dataset-uris": _ASSET_URIS,  # Airflow 2's word
     }

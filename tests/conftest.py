@@ -21,6 +21,8 @@ for name in [name for name in os.environ if name.startswith("AIRFLOW")]:
 os.environ["AIRFLOW_HOME"] = _HOME
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = f"{_HOME}/dags"
+# Its listener would follow every task; the tests of lineage switch it on for themselves.
+os.environ["AIRFLOW__OPENLINEAGE__DISABLED"] = "True"
 
 _FIGURES = "figures"
 #: Where the versions of Airflow have the list of what must not be logged.

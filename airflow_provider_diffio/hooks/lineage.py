@@ -65,7 +65,7 @@ def asset_uri(location: Location) -> str:
 
 
 def ascii_uri(uri: str) -> str:
-    """Return a URI as Airflow 2 takes it, which knows ASCII alone."""
+    """Return a URI as Airflow before 3.1 takes it, which knows ASCII alone."""
     return quote(uri, safe="".join(map(chr, range(33, 127))) + " ")
 
 

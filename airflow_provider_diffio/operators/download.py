@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from airflow_provider_diffio.announcing import announce
+from airflow_provider_diffio.lineage import Dataset, Lineage, LineageTask, restored_files
+from airflow_provider_diffio.links import DiffioRestoredFileLink, show_none
 from airflow_provider_diffio.memory import TaskMemory
 from airflow_provider_diffio.operators.base import DiffioOperator
 from airflow_provider_diffio.outcomes import airflow_outcomes
@@ -12,7 +15,7 @@ from airflow_provider_diffio.saving import Destination, Overwrite, save_once
 from airflow_provider_diffio.values import read_generation_ids
 
 
-class DiffioDownloadOperator(DiffioOperator):
+class DiffioDownloadOperator(LineageTask, DiffioOperator):
     """
     Write a restored file to a path, whole or not at all.
 
@@ -22,6 +25,9 @@ class DiffioDownloadOperator(DiffioOperator):
 
     Returns the *asset* value: ``path`` (a local path, or a URI without credentials), ``size_bytes``,
     ``sha256``, ``mime_type``, ``file_name``, ``download_type``, ``generation_id``, ``api_project_id``.
+
+    The event of an ``Asset`` among the task's ``outlets`` has this value as ``extra``; an ``AssetAlias`` gets
+    an event for the asset that the written file is, by its URI without connection id.
 
     :param generation: a mapping with ``generation_id`` and ``api_project_id``, as the sensor returns
         (templated).
@@ -48,6 +54,7 @@ class DiffioDownloadOperator(DiffioOperator):
         "diffio_conn_id",
     )
     template_fields_renderers = {"generation": "json"}
+    operator_extra_links = (DiffioRestoredFileLink(),)
 
     def __init__(
         self,
@@ -69,6 +76,7 @@ class DiffioDownloadOperator(DiffioOperator):
         self.ready_timeout = ready_timeout
 
     def execute(self, context: Any) -> dict[str, Any]:
+        show_none(self)
         with airflow_outcomes():
             generation_id, project_id = read_generation_ids(self.generation)
             destination = Destination(
@@ -85,4 +93,13 @@ class DiffioDownloadOperator(DiffioOperator):
                 TaskMemory.of(context),
                 ready_timeout=self.ready_timeout,
             )
-        return file.to_value()
+            return self._returns(announce(self, context, file))
+
+    def lineage(self, value: Mapping[str, Any]) -> Lineage:
+        """Lineage leads from the generation to the restored file."""
+        generation_id, project_id = read_generation_ids(self.generation)
+        return Lineage(
+            inputs=[Dataset.of_generation(project_id, generation_id)],
+            outputs=restored_files(self, value),
+            facts={**self.generation, **value},
+        )

@@ -12,6 +12,7 @@ from airflow_provider_diffio.api.polling import (
     DEFAULT_POLL_INTERVAL,
     DEFAULT_TIMEOUT,
 )
+from airflow_provider_diffio.lineage import Dataset, Lineage, LineageTask
 from airflow_provider_diffio.memory import TaskMemory
 from airflow_provider_diffio.operators.base import DiffioOperator
 from airflow_provider_diffio.outcomes import airflow_outcomes
@@ -20,7 +21,7 @@ from airflow_provider_diffio.values import finished_value, read_project_id
 from airflow_provider_diffio.waiting import Wait, check_waiting, resume, wait_or_defer
 
 
-class DiffioCreateGenerationOperator(DiffioOperator):
+class DiffioCreateGenerationOperator(LineageTask, DiffioOperator):
     """
     Buy the restoration of a project's recording, once for each task instance.
 
@@ -58,7 +59,7 @@ class DiffioCreateGenerationOperator(DiffioOperator):
         "idempotency_key",
         "diffio_conn_id",
     )
-    template_fields_renderers = {"sampling": "json", "generation_params": "json"}
+    template_fields_renderers = {"project": "json", "sampling": "json", "generation_params": "json"}
 
     def __init__(
         self,
@@ -99,12 +100,12 @@ class DiffioCreateGenerationOperator(DiffioOperator):
             )
             generation = buy(self.hook, order, TaskIdentity.of(context), TaskMemory.of(context)).to_value()
             if not self.wait_for_completion:
-                return generation
+                return self._returns(generation)
             wait = Wait.of_task(self, context, generation["generation_id"], generation["api_project_id"])
             progress = wait_or_defer(
                 self, self.hook, wait, deferrable=self.deferrable, carried={"generation": generation}
             )
-        return finished_value(generation, progress)
+        return self._returns(finished_value(generation, progress))
 
     def execute_complete(
         self,
@@ -117,7 +118,16 @@ class DiffioCreateGenerationOperator(DiffioOperator):
         with airflow_outcomes():
             carried = {"generation": generation or _from_event(event)}
             progress = resume(self, self.hook, event, wait, carried=carried)
-        return finished_value(carried["generation"], progress)
+        return self._returns(finished_value(carried["generation"], progress))
+
+    def lineage(self, value: Mapping[str, Any]) -> Lineage:
+        """Lineage leads from the project to the generation."""
+        project_id, generation_id = read_project_id(self.project), value.get("generation_id")
+        return Lineage(
+            inputs=[Dataset.of_project(project_id)],
+            outputs=[Dataset.of_generation(project_id, generation_id)] if generation_id else [],
+            facts={"api_project_id": project_id, "model": self.model, **value},
+        )
 
 
 def _from_event(event: Any) -> dict[str, Any]:

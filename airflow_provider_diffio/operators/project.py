@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from airflow_provider_diffio.lineage import Dataset, Lineage, LineageTask
+from airflow_provider_diffio.links import DiffioRecordingLink, show_none
 from airflow_provider_diffio.memory import TaskMemory
 from airflow_provider_diffio.operators.base import DiffioOperator
 from airflow_provider_diffio.outcomes import airflow_outcomes
 from airflow_provider_diffio.uploading import Recording, upload_once
 
 
-class DiffioCreateProjectOperator(DiffioOperator):
+class DiffioCreateProjectOperator(LineageTask, DiffioOperator):
     """
     Upload a recording into a new Diffio project.
 
@@ -44,6 +46,7 @@ class DiffioCreateProjectOperator(DiffioOperator):
         "diffio_conn_id",
     )
     template_fields_renderers = {"project_params": "json"}
+    operator_extra_links = (DiffioRecordingLink(),)
 
     def __init__(
         self,
@@ -65,6 +68,7 @@ class DiffioCreateProjectOperator(DiffioOperator):
         self.source_conn_id = source_conn_id
 
     def execute(self, context: Any) -> dict[str, Any]:
+        show_none(self)
         with airflow_outcomes():
             recording = Recording(
                 source=self.source,
@@ -75,4 +79,14 @@ class DiffioCreateProjectOperator(DiffioOperator):
                 source_conn_id=self.source_conn_id,
             )
             project = upload_once(self.hook, recording, TaskMemory.of(context))
-        return project.to_value()
+            DiffioRecordingLink.show(self, context, self.source, self.source_conn_id)
+        return self._returns(project.to_value())
+
+    def lineage(self, value: Mapping[str, Any]) -> Lineage:
+        """Lineage leads from the recording to the project."""
+        project_id = value.get("api_project_id")
+        return Lineage(
+            inputs=[Dataset.of_file(self.place(self.source, self.source_conn_id), value)],
+            outputs=[Dataset.of_project(project_id)] if project_id else [],
+            facts=value,
+        )

@@ -8,12 +8,15 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import conf
 
+from airflow_provider_diffio.announcing import announce
 from airflow_provider_diffio.api.errors import DiffioError
 from airflow_provider_diffio.api.polling import (
     DEFAULT_MAX_POLL_INTERVAL,
     DEFAULT_POLL_INTERVAL,
     DEFAULT_TIMEOUT,
 )
+from airflow_provider_diffio.lineage import Dataset, Lineage, LineageTask, restored_files
+from airflow_provider_diffio.links import DiffioRecordingLink, DiffioRestoredFileLink, show_none
 from airflow_provider_diffio.memory import TaskMemory
 from airflow_provider_diffio.operators.base import DiffioOperator
 from airflow_provider_diffio.outcomes import airflow_outcomes
@@ -23,7 +26,7 @@ from airflow_provider_diffio.uploading import Recording, upload_once
 from airflow_provider_diffio.waiting import Wait, check_waiting, resume, wait_or_defer
 
 
-class DiffioRestoreOperator(DiffioOperator):
+class DiffioRestoreOperator(LineageTask, DiffioOperator):
     """
     Restore one recording: upload it, buy a generation, wait for it, and write the result.
 
@@ -36,7 +39,8 @@ class DiffioRestoreOperator(DiffioOperator):
     whatever dies in between.
 
     Returns the *asset* value of the written file: ``path``, ``size_bytes``, ``sha256``, ``mime_type``,
-    ``file_name``, ``download_type``, ``generation_id``, ``api_project_id``.
+    ``file_name``, ``download_type``, ``generation_id``, ``api_project_id``. The events of the task's outlets
+    tell of it, see :class:`DiffioDownloadOperator`.
 
     :param source: the recording (templated); see :class:`DiffioCreateProjectOperator`.
     :param path: where the result goes (templated); see :class:`DiffioDownloadOperator`.
@@ -81,6 +85,7 @@ class DiffioRestoreOperator(DiffioOperator):
         "diffio_conn_id",
     )
     template_fields_renderers = {"sampling": "json", "generation_params": "json", "project_params": "json"}
+    operator_extra_links = (DiffioRecordingLink(), DiffioRestoredFileLink())
 
     def __init__(
         self,
@@ -126,6 +131,7 @@ class DiffioRestoreOperator(DiffioOperator):
         self.timeout = timeout
 
     def execute(self, context: Any) -> dict[str, Any]:
+        show_none(self)
         with airflow_outcomes():
             memory = TaskMemory.of(context)
             check_waiting(self)
@@ -140,11 +146,12 @@ class DiffioRestoreOperator(DiffioOperator):
                 source_conn_id=self.source_conn_id,
             )
             project = upload_once(self.hook, recording, memory)
+            DiffioRecordingLink.show(self, context, self.source, self.source_conn_id)
             order = self._order(project.api_project_id)
             generation = buy(self.hook, order, TaskIdentity.of(context), memory)
             wait = Wait.of_task(self, context, generation.generation_id, project.api_project_id)
             wait_or_defer(self, self.hook, wait, deferrable=self.deferrable, carried={})
-            return self._save(wait.generation_id, project.api_project_id, memory)
+            return self._save(context, wait.generation_id, project.api_project_id)
 
     def execute_complete(
         self, context: Any, event: Any = None, wait: Mapping[str, Any] | None = None
@@ -153,8 +160,9 @@ class DiffioRestoreOperator(DiffioOperator):
         with airflow_outcomes():
             resume(self, self.hook, event, wait, carried={})
             fields = wait or event
+            DiffioRecordingLink.show(self, context, self.source, self.source_conn_id)
             self._report_origin(fields["project_id"], fields["generation_id"])
-            return self._save(fields["generation_id"], fields["project_id"], TaskMemory.of(context))
+            return self._save(context, fields["generation_id"], fields["project_id"])
 
     def _report_origin(self, project_id: str, generation_id: str) -> None:
         """Tell lineage tools again what was uploaded: they look at this phase of the task alone."""
@@ -182,5 +190,15 @@ class DiffioRestoreOperator(DiffioOperator):
             overwrite=self.overwrite,
         )
 
-    def _save(self, generation_id: str, project_id: str, memory: TaskMemory) -> dict[str, Any]:
-        return save_once(self.hook, generation_id, project_id, self._destination(), memory).to_value()
+    def _save(self, context: Any, generation_id: str, project_id: str) -> dict[str, Any]:
+        memory = TaskMemory.of(context)
+        file = save_once(self.hook, generation_id, project_id, self._destination(), memory)
+        return self._returns(announce(self, context, file))
+
+    def lineage(self, value: Mapping[str, Any]) -> Lineage:
+        """Lineage leads from the recording to the restored file."""
+        return Lineage(
+            inputs=[Dataset.of_file(self.place(self.source, self.source_conn_id), {})],
+            outputs=restored_files(self, value),
+            facts={"model": self.model or self.hook.config.model, **value},
+        )

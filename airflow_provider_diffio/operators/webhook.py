@@ -38,6 +38,7 @@ class DiffioConfigureWebhookOperator(DiffioOperator):
     """
 
     template_fields: Sequence[str] = ("url", "event_types", "mode", "api_key_id", "diffio_conn_id")
+    template_fields_renderers = {"event_types": "json"}
 
     def __init__(
         self,

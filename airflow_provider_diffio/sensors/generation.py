@@ -28,13 +28,14 @@ from airflow_provider_diffio.api.polling import (
     GenerationWait,
     Succeeded,
 )
+from airflow_provider_diffio.lineage import Dataset, Lineage, LineageTask
 from airflow_provider_diffio.outcomes import airflow_outcomes
 from airflow_provider_diffio.task import DiffioTask
 from airflow_provider_diffio.values import finished_value, read_generation_ids
 from airflow_provider_diffio.waiting import ProgressLog, Wait, look, resume, wait_or_defer
 
 
-class DiffioGenerationSensor(DiffioTask, BaseSensorOperator):
+class DiffioGenerationSensor(LineageTask, DiffioTask, BaseSensorOperator):
     """
     Wait until a generation is complete: on the triggerer, poking, or rescheduling.
 
@@ -83,12 +84,12 @@ class DiffioGenerationSensor(DiffioTask, BaseSensorOperator):
 
     def execute(self, context: Any) -> Any:
         if not self.deferrable:
-            return super().execute(context)
+            return self._returns(super().execute(context))
         with self._outcomes():
             generation_id, project_id = read_generation_ids(self.generation)
             wait = Wait.of_task(self, context, generation_id, project_id)
             progress = wait_or_defer(self, self.hook, wait, deferrable=True, carried={})
-        return finished_value(self.generation, progress)
+        return self._returns(finished_value(self.generation, progress))
 
     def execute_complete(
         self, context: Any, event: Any = None, wait: Mapping[str, Any] | None = None
@@ -96,7 +97,14 @@ class DiffioGenerationSensor(DiffioTask, BaseSensorOperator):
         """Go on after the deferral: ask Diffio what became of the generation."""
         with self._outcomes():
             progress = resume(self, self.hook, event, wait, carried={})
-        return finished_value(self.generation, progress)
+        return self._returns(finished_value(self.generation, progress))
+
+    def lineage(self, value: Mapping[str, Any]) -> Lineage:
+        """Lineage leads to the generation that is waited for; nothing is made of it here."""
+        generation_id, project_id = read_generation_ids(self.generation)
+        return Lineage(
+            inputs=[Dataset.of_generation(project_id, generation_id)], facts={**self.generation, **value}
+        )
 
     def poke(self, context: Any) -> PokeReturnValue:
         """Look once. Airflow's own ``timeout`` counts here, so there is no deadline of ours."""

@@ -13,7 +13,8 @@ from airflow_provider_diffio.hooks import DiffioHook
 from airflow_provider_diffio.hooks.lineage import dataset_name, is_named_by_connection
 from airflow_provider_diffio.operators import DiffioCreateProjectOperator, DiffioRestoreOperator
 from airflow_provider_diffio.storage import resolve
-from tests.airflow.bench import AIRFLOW_3, Bench, fire
+from tests.airflow.bench import Bench, fire
+from tests.features import INSTALLED
 
 
 @pytest.fixture
@@ -94,7 +95,7 @@ def test_names_that_a_uri_can_not_hold_are_quoted(
     recording.write_bytes(b"RIFF" + bytes(400))
     upload = DiffioCreateProjectOperator(task_id="upload", source=str(recording), dag=dag)
     assert bench.run(upload).state == "success"
-    name = "Größe%3F %231 100%.wav" if AIRFLOW_3 else "Gr%C3%B6%C3%9Fe%3F %231 100%.wav"
+    name = "Größe%3F %231 100%.wav" if INSTALLED >= (3, 1) else "Gr%C3%B6%C3%9Fe%3F %231 100%.wav"
     assert seen(collector)[0] == [f"file://{tmp_path}/{name}"]
 
 

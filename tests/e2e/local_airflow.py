@@ -105,6 +105,8 @@ class LocalAirflow:
             "no_proxy": "127.0.0.1,localhost",
             # Airflow 2 refuses LocalExecutor on SQLite; for a handful of tasks it works, and is faster.
             "_AIRFLOW__SKIP_DATABASE_EXECUTOR_COMPATIBILITY_CHECK": "1",
+            # Its listener would follow every task.
+            "AIRFLOW__OPENLINEAGE__DISABLED": "True",
             **(env or {}),
         }
         names = components or self._default_components()

@@ -1,0 +1,133 @@
+"""
+What a task has to tell lineage tools: made of what it was given and what it returns, in plain values.
+
+OpenLineage asks for it when a phase of the task starts and when the task ends, in the process of that very
+phase. After a deferral this is another process than the one that began, so nothing that was learned before is
+left; the arguments are, and so is the value that the completing method returned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_diffio.api.errors import DiffioError
+from airflow_provider_diffio.hooks.lineage import (
+    NAMESPACE,
+    dataset_name,
+    generation_uri,
+    is_named_by_connection,
+    project_uri,
+)
+
+if TYPE_CHECKING:
+    from airflow_provider_diffio.hooks.diffio import DiffioHook
+    from airflow_provider_diffio.storage import Location
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """
+    A file, project or generation, under the name that OpenLineage has for it.
+
+    :ivar size_bytes: how long the file is, where that is known.
+    :ivar sha256: digest of the file, where that is known.
+    """
+
+    namespace: str
+    name: str
+    size_bytes: int | None = None
+    sha256: str | None = None
+
+    @classmethod
+    def of_file(cls, location: Location, value: Mapping[str, Any]) -> Dataset:
+        """Name a file; its size and digest are those of the given value, if it has any."""
+        return cls(*dataset_name(location), value.get("size_bytes"), value.get("sha256"))
+
+    @classmethod
+    def of_project(cls, project_id: str) -> Dataset:
+        return cls(NAMESPACE, project_uri(project_id).partition("://")[2])
+
+    @classmethod
+    def of_generation(cls, project_id: str, generation_id: str) -> Dataset:
+        return cls(NAMESPACE, generation_uri(project_id, generation_id).partition("://")[2])
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """
+    What a task reads and writes.
+
+    :ivar facts: what Diffio calls it: any of ``api_project_id``, ``generation_id``, ``model``, ``status``,
+        ``download_type``; further keys are not told.
+    """
+
+    inputs: Sequence[Dataset] = ()
+    outputs: Sequence[Dataset] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def restored_files(task: Any, value: Mapping[str, Any]) -> list[Dataset]:
+    """
+    Name the file that a task writes.
+
+    :param task: the operator, with ``path`` and ``output_conn_id``.
+    :param value: the *asset* value; empty as long as there is no file, whose name is not known then when
+        ``path`` is a directory.
+    """
+    target = task.place(task.path, task.output_conn_id)
+    if not target.is_directory_like:
+        return [Dataset.of_file(target, value)]
+    return [Dataset.of_file(target.child(value["file_name"]), value)] if value else []
+
+
+class LineageTask:
+    """Answers OpenLineage. Mixed into operators and the sensor, which say what they read and write."""
+
+    hook: DiffioHook
+    diffio_conn_id: str
+    generation_in_flight: str | None
+    #: What this phase of the task returned, once it did.
+    returned: Mapping[str, Any] | None = None
+
+    def lineage(self, value: Mapping[str, Any]) -> Lineage:
+        """
+        Say what the task reads and writes.
+
+        :param value: what the task returned; empty as long as it has not.
+        """
+        raise NotImplementedError
+
+    def get_openlineage_facets_on_start(self) -> Any:
+        """Tell OpenLineage what the task is going to read and write, as far as its arguments say."""
+        return self._tell({})
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
+        """Tell OpenLineage what the task has read and written."""
+        return self._tell(self.returned or {})
+
+    def get_openlineage_facets_on_failure(self, task_instance: Any) -> Any:
+        """Tell OpenLineage what the task read, and which generation goes on. It has written nothing."""
+        return self._tell({"generation_id": self.generation_in_flight}, failed=True)
+
+    def place(self, path: str, conn_id: str | None) -> Location:
+        """Return where a path leads, without looking at the store, unless the name takes it."""
+        location = self.hook.locate(path, conn_id, connect=False)
+        return self.hook.locate(path, conn_id) if is_named_by_connection(location) else location
+
+    def _returns(self, value: dict[str, Any]) -> dict[str, Any]:
+        """Keep what a phase returns for the moment when it is asked about it, and return it."""
+        self.returned = value
+        return value
+
+    def _tell(self, value: Mapping[str, Any], *, failed: bool = False) -> Any:
+        from airflow_provider_diffio.openlineage import operator_lineage
+
+        try:
+            lineage = self.lineage(value)
+        except DiffioError:
+            # An argument that can not work fails the task, and better says there why.
+            return None
+        facts = {**lineage.facts, "diffio_conn_id": self.diffio_conn_id}
+        return operator_lineage(lineage.inputs, () if failed else lineage.outputs, facts)

@@ -1,0 +1,97 @@
+"""
+Extra links: buttons on a task instance's page that lead to the files it worked with.
+
+They lead to the page of the file in its cloud's console, see
+:func:`~airflow_provider_diffio.storage.console.console_url`. Where there is no such page, there is no button:
+a local path leads nowhere in a browser. Diffio publishes no address for a project's or generation's page
+either, so nothing links to one.
+
+The address is stored as an XCom as soon as the file is known, which for a recording is before the task
+defers; a task with ``do_xcom_push=False`` has no links.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.providers.common.compat.sdk import BaseOperatorLink
+
+if TYPE_CHECKING:
+    from airflow_provider_diffio.storage import Location
+
+log = logging.getLogger(__name__)
+
+
+class _FileLink(BaseOperatorLink):
+    """A link to a file that the task stores the address of while it runs."""
+
+    #: The XCom that holds the address.
+    key: ClassVar[str]
+
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:
+        """
+        Return the address, or an empty text where there is none, which Airflow shows no button for.
+
+        Airflow 3 asks in the worker, at the end of each phase of the task; Airflow 2 in the webserver.
+        """
+        shown = getattr(operator, "shown_links", {})
+        if self.key in shown:
+            return str(shown[self.key])
+        from airflow.providers.common.compat.sdk import XCom
+
+        try:
+            url = XCom.get_value(key=self.key, ti_key=ti_key)
+        except Exception as error:
+            log.debug("The address of %r could not be read: %s", self.name, error)
+            return ""
+        # Whoever may write XComs must not make this a link of another kind.
+        return url if isinstance(url, str) and url.startswith("https://") else ""
+
+    @classmethod
+    def show(
+        cls, task: Any, context: Mapping[str, Any], path: str | Location, conn_id: str | None = None
+    ) -> None:
+        """
+        Store the address of a file, where it has one. A failure is only logged: no task fails for a link.
+
+        :param task: the operator that runs.
+        :param context: its context.
+        :param path: the file.
+        :param conn_id: connection that it is reached through.
+        """
+        from airflow_provider_diffio.storage.console import console_url
+
+        if not task.do_xcom_push:
+            return
+        try:
+            url = console_url(task.hook.locate(path, conn_id)) or ""
+            if url:
+                context["ti"].xcom_push(key=cls.key, value=url)
+            task.shown_links = {**getattr(task, "shown_links", {}), cls.key: url}
+        except Exception as error:
+            log.warning("There is no link %r: %s", cls.name, error)
+
+
+def show_none(task: Any) -> None:
+    """
+    Say that a task has no links yet. Airflow 3 asks at the end of each phase, and its log calls an XCom that
+    is not there an error; so it is not asked for one that can not be there.
+    """
+    links = [link for link in task.operator_extra_links if isinstance(link, _FileLink)]
+    task.shown_links = {link.key: "" for link in links}
+
+
+class DiffioRecordingLink(_FileLink):
+    """*Recording*: the file that was uploaded, in its cloud's console."""
+
+    name = "Recording"
+    key = "diffio_recording_url"
+
+
+class DiffioRestoredFileLink(_FileLink):
+    """*Restored file*: the file that was written, in its cloud's console."""
+
+    name = "Restored file"
+    key = "diffio_restored_file_url"
