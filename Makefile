@@ -60,6 +60,18 @@ docs: .venv-docs/.ready ## Build the documentation into .site; a warning is an e
 preview: .venv-docs/.ready ## Serve the documentation, and build it anew while it is edited
 	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs serve $(ARGS)
 
+.tools/playwright/.ready: .ci/browser-requirements.txt .ci/browser .ci/lib.sh
+	@.ci/browser
+
+.PHONY: browser
+browser: $(READY) .tools/playwright/.ready ## Make a connection by hand, in a browser (needs Chromium; pictures in .browser/)
+	@.ci/browser --check
+	@PYTHONPATH=.tools/playwright $(VENV)/bin/python -m pytest tests/browser $(ARGS)
+
+.PHONY: package
+package: $(READY) ## Build wheel and sdist, and try them in clean environments (needs network)
+	@DIFFIO_PACKAGE=1 $(VENV)/bin/python -m pytest tests/packaging $(ARGS)
+
 .PHONY: demo
 demo: $(READY) ## Restore a noisy recording with a real Airflow and the local sandbox, and measure it
 	@$(VENV)/bin/python -m tests.demo $(ARGS)
@@ -93,5 +105,5 @@ recording: $(READY) ## Make the noisy example recording anew (needs espeak-ng)
 
 .PHONY: clean
 clean: ## Remove everything that was built here
-	@rm -rf .venv-* .tools .demo .bench .site .distributed build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	@rm -rf .venv-* .tools .demo .bench .browser .site .distributed build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -18,6 +18,11 @@ check() {
     summary+=("$(printf '%-6s %-26s %4d s  %s' "$verdict" "$name" $((SECONDS - started)) "$(closing_line "$log")")")
 }
 
+# Say that a make target was left out, and why.
+skip() {
+    summary+=("$(printf '%-6s %-26s %4s    %s' skip "make $1" - "$2")")
+}
+
 # pytest's own count of what passed, if there is one
 closing_line() {
     { grep -E '^=+ .* in [0-9.]+s.*=+$' "$1" || true; } | tail -n 1 | sed -e 's/^=* *//' -e 's/ *=*$//'
