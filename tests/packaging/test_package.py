@@ -13,6 +13,8 @@ from email.message import Message
 from fnmatch import fnmatch
 from pathlib import Path
 
+import pytest
+
 from airflow_provider_diffio import __version__
 from airflow_provider_diffio.get_provider_info import get_provider_info
 from tests.packaging.conftest import PROJECT, ROOT, Bare, Built, run
