@@ -51,6 +51,8 @@ Options = RequestOptions | Mapping[str, Any] | None
 
 #: Bytes moved at once; the libraries' own 8 to 16 KiB spend most of their time in Python.
 BLOCK_BYTES = 1024 * 1024
+#: Bytes of a download handed on at once. Memory for larger ones comes from the kernel, and cleared, each time.
+_MEDIA_BLOCK_BYTES = 256 * 1024
 _MAX_REDIRECTS = 5
 _MALFORMED = (requests.exceptions.InvalidHeader, requests.exceptions.InvalidURL, UnicodeError)
 _LINK_REFUSED = frozenset({401, 403, 404, 410})
@@ -332,13 +334,13 @@ class MediaStream:
 
     def blocks(self) -> Iterator[bytes]:
         """
-        Return the bytes in blocks of up to 1 MiB.
+        Return the bytes in blocks of up to 256 KiB.
 
         :raises DiffioTransferError: when the connection breaks or the body ends early.
         """
         failure: Exception | None = None
         try:
-            yield from self.response.iter_content(BLOCK_BYTES)
+            yield from self.response.iter_content(_MEDIA_BLOCK_BYTES)
         except requests.RequestException as error:
             failure = error
         if failure is not None:

@@ -6,9 +6,6 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-#: From this length on, a block is worth another thread.
-ASIDE_BYTES = 256 * 2**10
-
 
 class Aside:
     """
