@@ -23,7 +23,7 @@ class PlainText(griffe.Extension):
 
 
 def _classes(obj: griffe.Object) -> Iterator[tuple[str, str]]:
-    """Where each class of the package is defined, by its name alone, as docstrings call it."""
+    """Where each class is defined, by its name alone, as docstrings call it."""
     for member in obj.members.values():
         if not member.is_alias:
             if member.is_class:
@@ -42,7 +42,7 @@ def _visit(obj: griffe.Object, classes: Mapping[str, str]) -> None:
 
 
 def _add_documented_parameters(cls: griffe.Class) -> None:
-    """``diffio_conn_id`` goes through ``**kwargs`` to the base class, and is documented where it is used."""
+    """Show ``diffio_conn_id`` where it is used; ``**kwargs`` takes it to the base class."""
     init = cls.members.get("__init__")
     if not isinstance(init, griffe.Function) or not cls.docstring:
         return
@@ -51,11 +51,19 @@ def _add_documented_parameters(cls: griffe.Class) -> None:
         if name in init.parameters:
             continue
         inherited = next(
-            (base["__init__"].parameters[name] for base in cls.mro() if _takes(base, name)), None
+            (base["__init__"].parameters[name] for base in cls.mro() if _takes(base, name)),
+            None,
         )
         if inherited is not None:
-            rest = [parameter for parameter in own if parameter.kind is griffe.ParameterKind.var_keyword]
-            own = [parameter for parameter in own if parameter not in rest] + [inherited, *rest]
+            rest = [
+                parameter
+                for parameter in own
+                if parameter.kind is griffe.ParameterKind.var_keyword
+            ]
+            own = [parameter for parameter in own if parameter not in rest] + [
+                inherited,
+                *rest,
+            ]
     init.parameters = griffe.Parameters(*own)
 
 
@@ -77,11 +85,13 @@ def _rewritten(text: str, obj: griffe.Object, classes: Mapping[str, str]) -> str
             target = f"{classes.get(head) or obj.resolve(head)}{dot}{rest}"
         return f"[{shown}][{target}]"
 
-    return _ROLE.sub(reference, "\n".join(_with_tables(text.splitlines()))).replace("``", "`")
+    return _ROLE.sub(reference, "\n".join(_with_tables(text.splitlines()))).replace(
+        "``", "`"
+    )
 
 
 def _with_tables(lines: list[str]) -> Iterator[str]:
-    """Give the lines, with simple tables of two columns as Markdown, which wants a header."""
+    """Give the lines; tables of two columns become Markdown's, which want a header."""
     rulers = [number for number, line in enumerate(lines) if _RULER.fullmatch(line)]
     if not rulers:
         yield from lines
