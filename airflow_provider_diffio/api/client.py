@@ -51,7 +51,7 @@ Options = RequestOptions | Mapping[str, Any] | None
 
 #: Bytes moved at once; the libraries' own 8 to 16 KiB spend most of their time in Python.
 BLOCK_BYTES = 1024 * 1024
-#: Bytes of a download handed on at once. Memory for larger ones comes from the kernel, and cleared, each time.
+#: Bytes of a download handed on at once. Memory for more comes from the kernel, cleared, with every block.
 _MEDIA_BLOCK_BYTES = 256 * 1024
 _MAX_REDIRECTS = 5
 _MALFORMED = (requests.exceptions.InvalidHeader, requests.exceptions.InvalidURL, UnicodeError)
