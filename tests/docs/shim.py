@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import metadata
+import tomllib
 from pathlib import Path
 
 CONSTRAINTS = re.compile(
@@ -61,7 +61,8 @@ def _check_requirement(text: str) -> None:
         assert not wanted.extras
         return
     assert wanted.name == "airflow-provider-diffio", f"who is {wanted.name}?"
-    extras = set(metadata(wanted.name).get_all("Provides-Extra") or ())
+    project = tomllib.loads(Path(os.environ["DOCS_ROOT"], "pyproject.toml").read_text())["project"]
+    extras = set(project["optional-dependencies"])
     assert wanted.extras <= extras, f"there is no extra {', '.join(wanted.extras - extras)}"
 
 

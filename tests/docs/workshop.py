@@ -298,6 +298,8 @@ def _load(path: Path) -> list[Any]:
     bag = DagBag(str(path))
     assert bag.import_errors == {}, "\n".join(bag.import_errors.values())
     assert bag.dags, "it has no DAG"
+    if not AIRFLOW_3:
+        bag.sync_to_db()  # as its DAG processor does; the assets of tasks have to be known
     return list(bag.dags.values())
 
 
