@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import httpx
+import structlog
 from airflow.sdk.api.client import Client
 from airflow.sdk.api.datamodels._generated import DagRun, TaskInstance
 from airflow.sdk.execution_time.supervisor import InProcessTestSupervisor
@@ -21,6 +22,11 @@ except ImportError:  # Airflow 3.0 and 3.1
     from airflow.serialization.serialized_objects import BaseSerialization
 
     deserialize, serialize = BaseSerialization.deserialize, BaseSerialization.serialize
+
+if not structlog.is_configured():
+    # Airflow 3.0 leaves that to its processes; by default, a coloured traceback with all variables takes seconds.
+    plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[*structlog.get_config()["processors"][:-1], plain])
 
 _NOW = "2026-01-01T00:00:00Z"
 
