@@ -24,7 +24,7 @@ except ImportError:  # Airflow 3.0 and 3.1
     deserialize, serialize = BaseSerialization.deserialize, BaseSerialization.serialize
 
 if not structlog.is_configured():
-    # Airflow 3.0 leaves that to its processes; by default, a coloured traceback with all variables takes seconds.
+    # Airflow 3.0 leaves that to its processes. By default a traceback has colours and variables: seconds.
     plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
     structlog.configure(processors=[*structlog.get_config()["processors"][:-1], plain])
 
