@@ -12,6 +12,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 _FENCE = re.compile(r"(?P<indent> *)(?P<marks>`{3,}|~{3,})(?P<info>.*)")
+#: How the site's builder is told to show a file. A form that is not Python, or the formatter would format it.
+_INCLUDE = re.compile(r"^(?P<indent> *)--8<--\n *(?P<path>\S+)\n *--8<--$", re.MULTILINE)
 _REMARK = re.compile(r"<!-- *(?P<text>.*?) *-->")
 
 
@@ -75,8 +77,19 @@ def blocks_of(text: str, name: str) -> Iterator[Block]:
             raise ValueError(f"{name}:{number}: the block is never closed")
         kind, *options = shlex.split(opening["info"]) or [""]
         titles = [option.removeprefix("title=") for option in options if option.startswith("title=")]
-        yield Block(name, number, kind, textwrap.dedent("\n".join(inside)) + "\n", "".join(titles), needs)
+        yield Block(
+            name, number, kind, textwrap.dedent(_included("\n".join(inside))) + "\n", "".join(titles), needs
+        )
         needs = ""
+
+
+def _included(text: str) -> str:
+    """Return a block with the file that it shows in its place."""
+
+    def content(include: re.Match[str]) -> str:
+        return textwrap.indent((ROOT / include["path"]).read_text().rstrip(), include["indent"])
+
+    return _INCLUDE.sub(content, text)
 
 
 def _needs(remark: str, place: str) -> str:

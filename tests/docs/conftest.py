@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from airflow_provider_diffio.sandbox import Sandbox
 from tests.docs.blocks import ROOT
 from tests.docs.workshop import AIRFLOW_3, Workshop, hurry
 
-RECORDINGS = ("interview.wav", "monday.wav", "tuesday.wav", "wednesday.wav")
+RECORDINGS = ("interview.wav", "monday.wav", "tonight.wav", "tuesday.wav", "wednesday.wav")
 BUCKETS = ("raw", "restored")
 
 
@@ -86,7 +87,8 @@ def workshop(
     if "s3://" in page.read_text():
         os.environ["AIRFLOW_CONN_AWS_DEFAULT"] = json.dumps(request.getfixturevalue("s3"))
     dags = Path(os.environ["AIRFLOW__CORE__DAGS_FOLDER"])
-    dags.mkdir(exist_ok=True)
+    (dags / "recordings").mkdir(parents=True)
+    (dags / "recordings" / "noisy_speech.wav").write_bytes(recording)
     monkeypatch.chdir(folder)
     diffio.clear()
     _forget_closed_streams()
@@ -94,9 +96,7 @@ def workshop(
     os.environ.clear()
     os.environ.update(before)
     diffio.clear()
-    for path in dags.iterdir():
-        if path.is_file():
-            path.unlink()
+    shutil.rmtree(dags)
     _forget_what_commands_stored()
 
 

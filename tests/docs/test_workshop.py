@@ -178,6 +178,11 @@ class TestBlocks:
         assert [block.text for block in found] == ["one\n", "two\n```\n", "```\n", "\n"]
         assert found[0].place == "page.md:2"
 
+    def test_a_file_can_be_shown(self) -> None:
+        text = "    ```text\n    before\n    --8<--\n    .ci/docs-requirements.txt\n    --8<--\n    ```\n"
+        (found,) = blocks_of(text, "page.md")
+        assert found.text.splitlines() == ["before", *PINS]
+
     def test_one_that_is_never_closed_is_an_error(self) -> None:
         with pytest.raises(ValueError, match="the block is never closed"):
             list(blocks_of("```python\nx", "page.md"))
