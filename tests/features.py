@@ -35,7 +35,8 @@ class Feature:
 
     :ivar title: what the README's table says.
     :ivar since: the first Airflow with it.
-    :ivar until: the first Airflow without it; None while there is none.
+    :ivar until: the first Airflow that has it no more; None while there is none.
+    :ivar without: one in between that lacks it.
     :ivar rests_on: what must be there, for the reason of a skipped test.
     :ivar probe: finds that in the installed Airflow; None for what can not be told by a name.
     """
@@ -45,10 +46,12 @@ class Feature:
     rests_on: str
     probe: Callable[[], Any] | None
     until: tuple[int, int] | None = None
+    without: tuple[int, int] | None = None
 
     def on(self, airflow: tuple[int, int]) -> bool:
         """Whether a version of Airflow has it."""
-        return self.since <= airflow and (self.until is None or airflow < self.until)
+        in_range = self.since <= airflow and (self.until is None or airflow < self.until)
+        return in_range and airflow != self.without
 
     @property
     def here(self) -> bool:
@@ -66,6 +69,13 @@ def _attribute(module: str, *names: str) -> Callable[[], Any]:
     return probe
 
 
+RETRY_OF_THE_KILLED = Feature(
+    "a task whose process is killed outright is retried (on 3.0: clear it)",
+    since=(2, 11),
+    without=(3, 0),
+    rests_on="retries of tasks whose process was killed",
+    probe=None,
+)
 WEBHOOKS = Feature(
     "webhooks start DAGs",
     since=(3, 0),
@@ -110,6 +120,7 @@ WAKE_UP = Feature(
     probe=None,
 )
 FEATURES = (
+    RETRY_OF_THE_KILLED,
     WEBHOOKS,
     WATCHER,
     DURABLE_WATCHER,
@@ -121,7 +132,7 @@ FEATURES = (
 
 #: What needs nothing that some of them lack.
 EVERYWHERE = (
-    "operators, sensor in all modes, deferral, hook, connection form and test",
+    "operators, sensor in all modes, deferral, hook, links, connection form and test",
     "a retry of the four operators pays once, whatever killed the last try",
 )
 
@@ -129,7 +140,8 @@ EVERYWHERE = (
 def needs(feature: Feature) -> pytest.MarkDecorator:
     """Return the marker of a test that runs only where Airflow has what a feature rests on."""
     since = ".".join(map(str, feature.since))
-    reason = f"{feature.rests_on}: Airflow {since} and later"
+    but = "" if feature.without is None else f", but not {'.'.join(map(str, feature.without))}"
+    reason = f"{feature.rests_on}: Airflow {since} and later{but}"
     return pytest.mark.skipif(not feature.here, reason=reason)
 
 

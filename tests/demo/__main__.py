@@ -100,8 +100,8 @@ class Demo:
 
         if airflow.wait_run(DAG_ID, run_id, timeout=RUN_SECONDS, on_change=tell) != "success":
             raise DemoFailedError(f"the run failed.\n{failure_logs(airflow, run_id)}")
-        # Airflow 3 keeps a record of deferrals; for Airflow 2, what was seen has to do.
-        record = airflow.history(DAG_ID, run_id) if airflow.is_airflow_3 else seen
+        # Airflow 3.2 and later keep a record of deferrals; before that, what was seen has to do.
+        record = (airflow.history(DAG_ID, run_id) if airflow.is_airflow_3 else []) or seen
         waits = report.deferrals(record, "wait")
         return Results(
             restored=self._saved(airflow.xcom(DAG_ID, run_id, "save")),
