@@ -84,7 +84,7 @@ EXTRA_FIELDS = tuple(CONN_FIELDS)
 
 #: How the standard fields look. The port stays: Airflow 3.3 refuses to test a connection without one.
 UI_FIELD_BEHAVIOUR: dict[str, Any] = {
-    "hidden-fields": ["login", "schema", "extra"],
+    "hidden-fields": ["login", "schema"],
     "relabeling": {"password": "API key", "host": "Base URL"},
     "placeholders": {
         "password": "diffio_live_...",

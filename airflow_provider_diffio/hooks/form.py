@@ -22,6 +22,9 @@ PLACEHOLDERS = {
     "verify": "true",
 }
 
+#: What Airflow 2 takes for "as it is stored", when a connection is saved.
+UNCHANGED = "RATHER_LONG_SENSITIVE_FIELD_PLACEHOLDER"
+
 
 def connection_form_widgets() -> dict[str, Any]:
     """Return one WTForms field for each of the connection's extras."""
@@ -30,13 +33,23 @@ def connection_form_widgets() -> dict[str, Any]:
     from wtforms import PasswordField, StringField
     from wtforms.validators import Optional, any_of
 
+    class SecretWidget(BS3PasswordFieldWidget):
+        """Stars in the place of a stored secret: Airflow 2 forgets one whose field comes back empty."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.hide_value = False
+
+        def __call__(self, field: Any, **attributes: Any) -> Any:
+            if field.data:
+                attributes["value"] = UNCHANGED
+            return super().__call__(field, **attributes)
+
     widgets: dict[str, Any] = {}
     for name, conn_field in CONN_FIELDS.items():
         schema = conn_field["schema"]
         secret = schema.get("format") == "password"
-        kind, widget = (
-            (PasswordField, BS3PasswordFieldWidget()) if secret else (StringField, BS3TextFieldWidget())
-        )
+        kind, widget = (PasswordField, SecretWidget()) if secret else (StringField, BS3TextFieldWidget())
         # Airflow 3.0 and 3.1 make a list to choose from of this; an empty field is one of another type, too.
         choices = [any_of(schema["enum"])] if "enum" in schema else []
         widgets[name] = kind(

@@ -70,6 +70,20 @@ def test_the_older_form_has_the_same_fields() -> None:
     assert set(behaviour["placeholders"]) == {"host", "port", "password", *EXTRA_FIELDS}
 
 
+def test_the_older_form_neither_shows_a_stored_secret_nor_leaves_its_field_empty() -> None:
+    """Airflow 2 deletes a secret whose field comes back empty, and keeps one that comes back as this text."""
+    views = pytest.importorskip("airflow.www.views")
+    from wtforms import Form
+
+    from airflow_provider_diffio.hooks import DiffioHook
+
+    form = type("ConnectionForm", (Form,), DiffioHook.get_connection_form_widgets())
+    drawn = form(data={"webhook_secret": "whsec_c3RvcmVk"})
+    assert "whsec_c3RvcmVk" not in drawn.webhook_secret()
+    assert f'value="{views.SENSITIVE_FIELD_PLACEHOLDER}"' in drawn.webhook_secret()
+    assert 'value=""' in drawn.proxy()
+
+
 @pytest.mark.parametrize("package", PACKAGES)
 def test_a_package_exports_all_its_public_classes(package: str) -> None:
     exported = importlib.import_module(f"airflow_provider_diffio.{package}")
