@@ -139,6 +139,12 @@ def test_what_is_said_to_need_a_newer_airflow_must_not_work_here(workshop: Works
         workshop.run(block("python", "fine = True", needs="99"))
 
 
+def test_a_command_that_never_ends_is_ended(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.docs.workshop.PATIENCE", 0.2)
+    with pytest.raises(AssertionError, match="ended with -9"):
+        workshop.run(block("bash", "tail -f /dev/null"))
+
+
 def test_output_is_expected_in_its_order(workshop: Workshop) -> None:
     workshop.run(block("bash", "echo one; echo two"))
     workshop.run(block("text", "one\ntwo"))

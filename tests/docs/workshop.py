@@ -13,9 +13,11 @@ import io
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partialmethod
 from pathlib import Path
@@ -31,6 +33,8 @@ from tests.docs.blocks import ROOT, Block
 
 AIRFLOW = tuple(int(part) for part in airflow_version.split(".")[:2])
 AIRFLOW_3 = AIRFLOW >= (3,)
+#: Seconds that a page's shell may take for one block, on a busy machine.
+PATIENCE = 240.0
 #: Settings that Airflow does not know of, since they are this package's.
 OUR_OPTIONS = {("diffio", "wake_up")}
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -198,6 +202,7 @@ class Workshop:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 text=True,
+                start_new_session=True,
             )
             _serve_airflow(listener, process, self._adopt)
         Path(environment["DOCS_AIRFLOW_SOCKET"]).unlink()
@@ -416,7 +421,11 @@ def _serve_airflow(
     In this very thread, since Airflow sets signal handlers.
     """
     listener.settimeout(0.05)
+    give_up = time.monotonic() + PATIENCE
     while process.poll() is None:
+        if time.monotonic() > give_up:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
         with contextlib.suppress(TimeoutError):
             line, _ = listener.accept()
             with line:
