@@ -13,13 +13,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_diffio.api.errors import DiffioError
-from airflow_provider_diffio.hooks.lineage import (
-    NAMESPACE,
-    dataset_name,
-    generation_uri,
-    is_named_by_connection,
-    project_uri,
-)
 
 if TYPE_CHECKING:
     from airflow_provider_diffio.hooks.diffio import DiffioHook
@@ -43,15 +36,23 @@ class Dataset:
     @classmethod
     def of_file(cls, location: Location, value: Mapping[str, Any]) -> Dataset:
         """Name a file; its size and digest are those of the given value, if it has any."""
+        from airflow_provider_diffio.hooks.lineage import dataset_name
+
         return cls(*dataset_name(location), value.get("size_bytes"), value.get("sha256"))
 
     @classmethod
     def of_project(cls, project_id: str) -> Dataset:
-        return cls(NAMESPACE, project_uri(project_id).partition("://")[2])
+        from airflow_provider_diffio.hooks.lineage import project_uri
+
+        namespace, name = project_uri(project_id).split("://")
+        return cls(namespace, name)
 
     @classmethod
     def of_generation(cls, project_id: str, generation_id: str) -> Dataset:
-        return cls(NAMESPACE, generation_uri(project_id, generation_id).partition("://")[2])
+        from airflow_provider_diffio.hooks.lineage import generation_uri
+
+        namespace, name = generation_uri(project_id, generation_id).split("://")
+        return cls(namespace, name)
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,8 @@ class LineageTask:
 
     def place(self, path: str, conn_id: str | None) -> Location:
         """Return where a path leads, without looking at the store, unless the name takes it."""
+        from airflow_provider_diffio.hooks.lineage import is_named_by_connection
+
         location = self.hook.locate(path, conn_id, connect=False)
         return self.hook.locate(path, conn_id) if is_named_by_connection(location) else location
 

@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: What OpenLineage calls the place that projects and generations are in, as it calls BigQuery ``bigquery``.
-NAMESPACE = "diffio"
-
 _S3 = ("s3", "s3a", "s3n")
 _GOOGLE = ("gs", "gcs")
 _AZURE = ("abfs", "abfss", "adl")
@@ -111,7 +108,9 @@ def convert_asset_to_openlineage(asset: Any, lineage_context: Any) -> Any:  # no
     """Name a ``diffio://`` asset to OpenLineage: for Airflow, which calls this for what hooks report."""
     from airflow.providers.common.compat.openlineage.facet import Dataset
 
-    return Dataset(namespace=NAMESPACE, name=asset.uri.partition("://")[2])
+    # The namespace is a word alone, as OpenLineage has it for BigQuery.
+    namespace, name = asset.uri.split("://")
+    return Dataset(namespace=namespace, name=name)
 
 
 def _report(hook: Any, *, inputs: str, outputs: str) -> None:
