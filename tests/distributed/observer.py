@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
+import psutil
+
 INTERVAL_SECONDS = 0.5
 
 
@@ -23,7 +25,7 @@ class Sample:
     states: Mapping[str, int]
     """Task instances by state."""
     running: Mapping[str, int] = field(default_factory=dict)
-    """Those that run, by worker: the slots that are taken."""
+    """Those whose process lives, by worker: the slots that are taken."""
     waiting: Mapping[str, int] = field(default_factory=dict)
     """Triggers, by triggerer."""
 
@@ -48,14 +50,12 @@ class Database:
         """How many tasks are in which state, on whom."""
         states: Counter[str] = Counter()
         running: Counter[str] = Counter()
-        rows = self._rows(
-            "SELECT state, hostname, COUNT(*) FROM task_instance WHERE dag_id = %s GROUP BY state, hostname",
-            dag_id,
-        )
-        for state, hostname, count in rows:
-            states[state or "none"] += count
-            if state == "running":
-                running[hostname] += count
+        rows = self._rows("SELECT state, hostname, pid FROM task_instance WHERE dag_id = %s", dag_id)
+        for state, hostname, pid in rows:
+            states[state or "none"] += 1
+            # Airflow takes a killed task for running until it misses its heartbeats; its slot is gone.
+            if state == "running" and pid and psutil.pid_exists(pid):
+                running[hostname] += 1
         return Sample(at, dict(states), dict(running), self._triggers())
 
     def running_on(self, dag_id: str, worker: str) -> dict[int, int]:
