@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from tests.distributed.names import MEMBER, hostname
 from tests.distributed.observer import Sample, spans
 from tests.distributed.services import MissingServiceError, find_program, unprivileged
 from tests.distributed.verdict import Kill, Outcome
+from tests.test_tooling import PIN, ROOT
 
 NAMES = ("a.wav", "b.wav", "c.wav")
 SAMPLES = (
@@ -100,6 +102,20 @@ def test_the_picture_is_drawn(tmp_path: Path) -> None:
 def test_a_member_goes_by_its_own_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(MEMBER, "worker-2")
     assert hostname() == "worker-2"
+
+
+def test_the_environment_adds_pinned_versions_to_the_newest_and_changes_none() -> None:
+    newest, added = ({match["name"] for match in pins(name)} for name in ("constraints-3.3.2", "distributed"))
+    assert {"celery", "apache-airflow-providers-celery", "psycopg2-binary"} <= added
+    assert newest & added == set()
+
+
+def pins(name: str) -> list[re.Match[str]]:
+    """The lines of a file of pinned versions."""
+    lines = [line for line in (ROOT / ".ci" / f"{name}.txt").read_text().splitlines() if line[0] != "#"]
+    found = [match for line in lines if (match := PIN.fullmatch(line))]
+    assert len(found) == len(lines)
+    return found
 
 
 class TestPrograms:
