@@ -52,7 +52,7 @@ Options = RequestOptions | Mapping[str, Any] | None
 #: Bytes moved at once; the libraries' own 8 to 16 KiB spend most of their time in Python.
 BLOCK_BYTES = 1024 * 1024
 #: Bytes of a download handed on at once. Memory for more comes from the kernel, cleared, with every block.
-_MEDIA_BLOCK_BYTES = 256 * 1024
+_MEDIA_BLOCK_BYTES = 512 * 1024
 _MAX_REDIRECTS = 5
 _MALFORMED = (requests.exceptions.InvalidHeader, requests.exceptions.InvalidURL, UnicodeError)
 _LINK_REFUSED = frozenset({401, 403, 404, 410})
@@ -334,7 +334,7 @@ class MediaStream:
 
     def blocks(self) -> Iterator[bytes]:
         """
-        Return the bytes in blocks of up to 256 KiB.
+        Return the bytes in blocks of up to 512 KiB.
 
         :raises DiffioTransferError: when the connection breaks or the body ends early.
         """
