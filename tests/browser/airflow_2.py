@@ -23,6 +23,7 @@ class Airflow2:
     """A user of Airflow 2 who is an admin."""
 
     sections = ("",)
+    standard_fields = {"Description", "Base URL", "API key", "Port", "Extra"}
 
     def __init__(self, page: Any, url: str, pictures: Path) -> None:
         self.page = page
@@ -78,9 +79,10 @@ class Airflow2:
         self._form.get_by_role("button", name="Save").click()
         self.page.locator(".alert-success").wait_for()
 
-    def test(self, conn_id: str) -> str:
-        """Press the test button in a connection's form; return what Airflow says then."""
+    def test(self, conn_id: str, api_key: str) -> str:
+        """Press the test button in a connection's form, which tests what is typed; what Airflow says then."""
         self.open_existing(conn_id)
+        self.fill({"API key": api_key})
         self._form.get_by_role("button", name="Test").click()
         answer = self.page.locator(".alert-success, .alert-error")
         answer.wait_for()
@@ -98,6 +100,10 @@ class Airflow2:
         """Open the page of a task instance that has succeeded."""
         self._open(f"/dags/{dag_id}/grid?dag_run_id={quote(run_id)}&task_id={task_id}")
         self.page.get_by_text(re.compile("^success$", re.IGNORECASE)).first.wait_for()
+
+    def link(self, name: str) -> str:
+        """Return where a link on this page leads."""
+        return str(self.page.get_by_role("link", name=name, exact=True).get_attribute("href"))
 
     def photograph_page(self, name: str) -> None:
         """Write a picture of all that is in a window of usual size."""

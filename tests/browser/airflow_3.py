@@ -26,6 +26,7 @@ class Airflow3:
     """A user of Airflow 3 who may do everything and needs no password."""
 
     sections = ("Standard Fields", "Extra Fields", "HTTP")
+    standard_fields = {"Description", "Base URL", "API key", "Port"}
 
     def __init__(self, page: Any, url: str, pictures: Path) -> None:
         self.page = page
@@ -87,8 +88,8 @@ class Airflow3:
         expect(self._toast("successfully")).to_be_visible()
         expect(self._dialog).to_be_hidden()
 
-    def test(self, conn_id: str) -> str:
-        """Press a connection's test button; return what Airflow says then."""
+    def test(self, conn_id: str, api_key: str) -> str:
+        """Press a connection's test button, which tests what is stored; what Airflow says then."""
         self.page.goto(f"{self.url}/connections")
         self._row(conn_id).get_by_role("button", name="Test Connection").click()
         toast = self._toast("")
@@ -106,8 +107,12 @@ class Airflow3:
 
     def look_at_task(self, dag_id: str, run_id: str, task_id: str) -> None:
         """Open the page of a task instance that has succeeded."""
-        self.page.goto(f"{self.url}/dags/{dag_id}/runs/{quote(run_id, safe='')}/tasks/{task_id}")
+        self.page.goto(f"{self.url}/dags/{dag_id}/runs/{quote(run_id, safe='')}/tasks/{task_id}/details")
         self.page.get_by_text(re.compile("^success$", re.IGNORECASE)).first.wait_for()
+
+    def link(self, name: str) -> str:
+        """Return where a link on this page leads."""
+        return str(self.page.get_by_role("link", name=name, exact=True).get_attribute("href"))
 
     def photograph_page(self, name: str) -> None:
         """Write a picture of all that is in a window of usual size."""
@@ -127,7 +132,8 @@ class Airflow3:
 
     def _toast(self, text: str) -> Any:
         notifications = self.page.get_by_role("region", name="Notifications")
-        return notifications.get_by_role("status").filter(has_text=text)
+        # The same toast is there twice while the page is drawn anew.
+        return notifications.get_by_role("status").filter(has_text=text).first
 
     def _section(self, name: str) -> Any:
         return self._dialog.get_by_role("button", name=name, exact=True)

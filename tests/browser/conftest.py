@@ -19,6 +19,7 @@ from tests.airflow.bench import AIRFLOW_3
 from tests.browser import chromium
 from tests.browser.airflow_2 import Airflow2
 from tests.browser.airflow_3 import Airflow3
+from tests.browser.buckets import buckets
 from tests.browser.form import FORM
 from tests.e2e.control import open_database
 from tests.e2e.events import wait_until
@@ -30,6 +31,7 @@ RECORDING = ROOT / "example_dags" / "recordings" / "noisy_speech.wav"
 PICTURES = ROOT / ".browser"
 CONN_ID = "diffio_by_hand"
 DAG_ID = "restore_interview"
+BUCKETS_DAG_ID = "restore_in_buckets"
 
 DAG_FILE = f"""
 from airflow.providers.common.compat.sdk import DAG
@@ -41,6 +43,14 @@ with DAG({DAG_ID!r}, schedule=None, catchup=False):
         task_id="restore",
         source={str(RECORDING)!r},
         path="interview.mp3",
+        diffio_conn_id={CONN_ID!r},
+    )
+
+with DAG({BUCKETS_DAG_ID!r}, schedule=None, catchup=False):
+    DiffioRestoreOperator(
+        task_id="restore",
+        source="s3://aws_ireland@raw/interview.wav",
+        path="s3://aws_ireland@restored/interview.mp3",
         diffio_conn_id={CONN_ID!r},
     )
 """
@@ -69,16 +79,25 @@ class Site:
         with contextlib.closing(open_database(self.airflow.database)) as database:
             query = "SELECT * FROM connection WHERE conn_id = ?"
             row = dict(database.execute(query, [conn_id]).fetchone())
-        for name in ("password", "extra"):
-            row[name] = fernet.decrypt(row[name].encode()).decode()
+        for name, encrypted in (("password", "is_encrypted"), ("extra", "is_extra_encrypted")):
+            if row[encrypted]:
+                row[name] = fernet.decrypt(row[name].encode()).decode()
         names = ("conn_type", "description", "host", "schema", "login", "password", "port")
-        return {name: row[name] for name in names} | {"extra": json.loads(row["extra"])}
+        # What is left empty is stored as null by Airflow 3, and as an empty text by Airflow 2.
+        return {name: row[name] or None for name in names} | {"extra": json.loads(row["extra"] or "{}")}
 
-    def run_id(self) -> str:
-        """Return the id of the latest run of the DAG."""
+    def run(self, dag_id: str) -> str:
+        """Start a DAG in the browser and wait until it has succeeded; the run's id."""
+        self.airflow.wait_dag(dag_id)
+        self.user.run(dag_id)
+        run_id = self._latest_run(dag_id)
+        assert self.airflow.wait_run(dag_id, run_id) == "success", self.airflow.logs_text()[-20_000:]
+        return run_id
+
+    def _latest_run(self, dag_id: str) -> str:
         with contextlib.closing(open_database(self.airflow.database)) as database:
             query = "SELECT run_id FROM dag_run WHERE dag_id = ? ORDER BY id DESC"
-            return str(database.execute(query, [DAG_ID]).fetchone()["run_id"])
+            return str(database.execute(query, [dag_id]).fetchone()["run_id"])
 
 
 def answers(url: str) -> bool:
@@ -94,6 +113,13 @@ def browser() -> Iterator[Any]:
         yield started
 
 
+@pytest.fixture(autouse=True)
+def last_picture(request: pytest.FixtureRequest, site: Site) -> Iterator[None]:
+    """Leave a picture of what the browser showed at the end of each test."""
+    yield
+    site.user.photograph_page(request.node.name)
+
+
 @pytest.fixture(scope="session")
 def site(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("browser")
@@ -105,10 +131,16 @@ def site(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sit
         # So that what Airflow thinks deprecated is in its log.
         "PYTHONWARNINGS": "default",
     }
-    server = ("api-server", "dag-processor") if AIRFLOW_3 else ("webserver",)
+    components = ("api-server", "dag-processor", "scheduler") if AIRFLOW_3 else ("webserver", "scheduler")
     with (
         start_sandbox_process(processing_seconds=1) as sandbox,
-        LocalAirflow(folder / "airflow", dags, env=env, components=(*server, "scheduler")) as airflow,
+        buckets(RECORDING) as connection,
+        LocalAirflow(
+            folder / "airflow",
+            dags,
+            env={**env, "AIRFLOW_CONN_AWS_IRELAND": json.dumps(connection)},
+            components=components,
+        ) as airflow,
     ):
         pictures = PICTURES / airflow.version
         pictures.mkdir(parents=True, exist_ok=True)
