@@ -14,7 +14,7 @@ import pytest
 
 from airflow_provider_diffio.sandbox import Sandbox
 from tests.docs.blocks import ROOT
-from tests.docs.workshop import AIRFLOW_3, Workshop, hurry
+from tests.docs.workshop import AIRFLOW_3, Workshop, hurry, keep_api
 
 RECORDINGS = ("interview.wav", "monday.wav", "tonight.wav", "tuesday.wav", "wednesday.wav")
 BUCKETS = ("raw", "restored")
@@ -76,6 +76,7 @@ def workshop(
     for name in [name for name in os.environ if name.startswith("AIRFLOW_CONN_")]:
         monkeypatch.delenv(name)
     hurry(monkeypatch)
+    keep_api(monkeypatch)
     folder = tmp_path / "reader"
     recordings = folder / "data" / "recordings"
     recordings.mkdir(parents=True)
@@ -86,6 +87,8 @@ def workshop(
     os.environ["AIRFLOW_CONN_DIFFIO_DEFAULT"] = json.dumps({**diffio.connection, "extra": extra})
     if "s3://" in page.read_text():
         os.environ["AIRFLOW_CONN_AWS_DEFAULT"] = json.dumps(request.getfixturevalue("s3"))
+    # A reader's airflow.cfg has one; Airflow 3.2 does not make it up for dag.test().
+    os.environ["AIRFLOW__API_AUTH__JWT_SECRET"] = "not a secret, and long enough for a signature of 512 bits"
     dags = Path(os.environ["AIRFLOW__CORE__DAGS_FOLDER"])
     (dags / "recordings").mkdir(parents=True)
     (dags / "recordings" / "noisy_speech.wav").write_bytes(recording)

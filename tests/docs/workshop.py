@@ -7,6 +7,7 @@ What a reader has and a test has not is put in its place: the sandbox for Diffio
 
 from __future__ import annotations
 
+import asyncio
 import configparser
 import contextlib
 import io
@@ -334,6 +335,29 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(DAG, "test", test_at_once)
     monkeypatch.setattr(Wait, "of_task", begin_soon)
     monkeypatch.setattr("airflow_provider_diffio.waiting.MIN_DEFERRAL", 0.0)
+
+
+def keep_api(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the API of ``dag.test()`` up while it is asked: Airflow 3.2 asks early, and lets go of it."""
+    if AIRFLOW != (3, 2):
+        return
+    from airflow.sdk.execution_time import supervisor
+
+    submit, make = asyncio.run_coroutine_threadsafe, supervisor.in_process_api_server
+    kept: list[Any] = []
+
+    def submit_and_wait(coroutine: Any, loop: Any) -> Any:
+        future = submit(coroutine, loop)
+        if coroutine.__name__ == "start_lifespan":
+            future.result(60)
+        return future
+
+    def make_and_keep() -> Any:
+        kept.append(make())
+        return kept[-1]
+
+    monkeypatch.setattr(asyncio, "run_coroutine_threadsafe", submit_and_wait)
+    monkeypatch.setattr(supervisor, "in_process_api_server", make_and_keep)
 
 
 def _values(run: Any) -> list[dict[str, Any]]:
