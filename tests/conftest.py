@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import gc
 import os
+import secrets
 import shutil
 import sys
 import tempfile
@@ -21,6 +22,8 @@ for name in [name for name in os.environ if name.startswith("AIRFLOW")]:
 os.environ["AIRFLOW_HOME"] = _HOME
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = f"{_HOME}/dags"
+# Airflow 3.2 runs no DAG in this process without one.
+os.environ["AIRFLOW__API_AUTH__JWT_SECRET"] = secrets.token_hex(32)
 # Its listener would follow every task; the tests of lineage switch it on for themselves.
 os.environ["AIRFLOW__OPENLINEAGE__DISABLED"] = "True"
 
