@@ -28,6 +28,7 @@ _READ_BUFFER_BYTES = 2**20
 _PIECE_BYTES = 32 * 2**10
 #: How many bytes wait at most before the disk begins with them, instead of with all of them at the end.
 _SYNC_BYTES = 64 * 2**20
+_write_back = getattr(os, "fdatasync", os.fsync)  # macOS lacks the former
 #: What a filesystem without hard links answers to a request for one.
 _NO_HARD_LINKS = frozenset(
     {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
@@ -119,7 +120,7 @@ class LocalSink:
         self._unsynced += len(block)
         if self._unsynced >= _SYNC_BYTES and not self._syncing.is_busy:
             self._unsynced = 0
-            self._syncing.start(os.fdatasync, self._handle.fileno())
+            self._syncing.start(_write_back, self._handle.fileno())
 
     def publish(self) -> None:
         """Bring the bytes to the disk, then give them their name."""

@@ -23,6 +23,7 @@ from airflow_provider_diffio.storage import Location, checksum_sha256, resolve
 
 OLD = b"what was there before"
 NEW = os.urandom(100_000)
+LOCAL = "airflow_provider_diffio.storage.local"
 
 
 def names(directory: Path) -> list[str]:
@@ -233,9 +234,9 @@ class TestBreaking:
     def test_a_failure_to_write_back_early_is_not_forgotten(
         self, target: Location, tmp_path: Path, mocker: MockerFixture
     ) -> None:
-        mocker.patch("airflow_provider_diffio.storage.local._SYNC_BYTES", len(NEW))
+        mocker.patch(f"{LOCAL}._SYNC_BYTES", len(NEW))
         # the kernel tells a failure once: the fsync at the end succeeds
-        mocker.patch("os.fdatasync", side_effect=[OSError(errno.EIO, "Input/output error"), None, None])
+        mocker.patch(f"{LOCAL}._write_back", side_effect=OSError(errno.EIO, "Input/output error"))
         with pytest.raises(DiffioTransferError, match="Input/output error"), target.writer() as writer:
             writer.write(NEW)
         assert (tmp_path / "a.wav").read_bytes() == OLD
@@ -244,7 +245,7 @@ class TestBreaking:
     def test_nothing_goes_on_when_the_block_is_over(
         self, target: Location, tmp_path: Path, mocker: MockerFixture
     ) -> None:
-        mocker.patch("airflow_provider_diffio.storage.local._SYNC_BYTES", len(NEW))
+        mocker.patch(f"{LOCAL}._SYNC_BYTES", len(NEW))
         begun, may_end = threading.Event(), threading.Event()
         open_at_the_end = []
 
@@ -253,7 +254,7 @@ class TestBreaking:
             may_end.wait(20)
             open_at_the_end.append(os.fstat(descriptor).st_size)
 
-        mocker.patch("os.fdatasync", side_effect=sync)
+        mocker.patch(f"{LOCAL}._write_back", side_effect=sync)
         with pytest.raises(ValueError, match="stop at once"), target.writer() as writer:
             writer.write(NEW * 5)
             assert begun.wait(20)
