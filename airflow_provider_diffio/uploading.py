@@ -27,6 +27,18 @@ class Recording:
     params: Mapping[str, Any] | None = None
     source_conn_id: str | None = None
 
+    @classmethod
+    def of_task(cls, task: Any) -> Recording:
+        """Return what an operator was told."""
+        return cls(
+            source=task.source,
+            file_name=task.file_name,
+            content_type=task.content_type,
+            file_format=task.file_format,
+            params=task.project_params,
+            source_conn_id=task.source_conn_id,
+        )
+
 
 def upload_once(hook: DiffioHook, recording: Recording, memory: TaskMemory) -> Project:
     """

@@ -70,15 +70,7 @@ class DiffioCreateProjectOperator(LineageTask, DiffioOperator):
     def execute(self, context: Any) -> dict[str, Any]:
         show_none(self)
         with airflow_outcomes():
-            recording = Recording(
-                source=self.source,
-                file_name=self.file_name,
-                content_type=self.content_type,
-                file_format=self.file_format,
-                params=self.project_params,
-                source_conn_id=self.source_conn_id,
-            )
-            project = upload_once(self.hook, recording, TaskMemory.of(context))
+            project = upload_once(self.hook, Recording.of_task(self), TaskMemory.of(context))
             DiffioRecordingLink.show(self, context, self.source, self.source_conn_id)
         return self._returns(project.to_value())
 

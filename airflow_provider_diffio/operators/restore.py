@@ -137,15 +137,7 @@ class DiffioRestoreOperator(LineageTask, DiffioOperator):
             check_waiting(self)
             self._order(project_id="").check()
             self._destination().check(self.hook, memory)
-            recording = Recording(
-                source=self.source,
-                file_name=self.file_name,
-                content_type=self.content_type,
-                file_format=self.file_format,
-                params=self.project_params,
-                source_conn_id=self.source_conn_id,
-            )
-            project = upload_once(self.hook, recording, memory)
+            project = upload_once(self.hook, Recording.of_task(self), memory)
             DiffioRecordingLink.show(self, context, self.source, self.source_conn_id)
             order = self._order(project.api_project_id)
             generation = buy(self.hook, order, TaskIdentity.of(context), memory)
