@@ -37,7 +37,7 @@ def announce(task: Any, context: Mapping[str, Any], file: DownloadedFile) -> dic
     value = file.to_value()
     try:
         target = task.hook.locate(task.path, task.output_conn_id)
-        location = target.child(file.file_name) if target.is_directory_like else target
+        location = target.file(file.file_name)
         DiffioRestoredFileLink.show(task, context, location)
         _fill_outlets(task, context, location, value)
     except Exception:

@@ -94,7 +94,7 @@ def _kept(target: Location, record: Mapping[str, Any]) -> DownloadedFile | None:
     if not record.get("file"):
         return None
     file = DownloadedFile(**record["file"])
-    location = target.child(file.file_name) if target.is_directory_like else target
+    location = target.file(file.file_name)
     if not location.exists() or location.size() != file.size_bytes or location.sha256() != file.sha256:
         return None
     return file

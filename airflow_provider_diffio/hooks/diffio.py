@@ -455,8 +455,7 @@ class DiffioHook(BaseHook):
 
         link = get_link()
         file_name = safe_file_name(link.file_name, f"{generation_id}.{_suffix(link.download_type)}")
-        if target.is_directory_like:
-            target = target.child(file_name)
+        target = target.file(file_name)
         with target.writer(overwrite=overwrite == "replace") as writer:
             fetch = downloads.Fetch(
                 client,

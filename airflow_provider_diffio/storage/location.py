@@ -118,6 +118,15 @@ class Location(ABC):
         check_component(name)
         return self._join(name)
 
+    def file(self, name: str) -> Location:
+        """
+        Give the file to write: this one, or in a directory the file ``name``.
+
+        :param name: as for :meth:`child`.
+        :raises DiffioInputError: as :meth:`child` does.
+        """
+        return self.child(name) if self.is_directory_like else self
+
     def list_files(
         self, pattern: str = "*", *, recursive: bool = True, missing_ok: bool = False
     ) -> Iterator[Location]:
