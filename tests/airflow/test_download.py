@@ -15,6 +15,7 @@ from airflow_provider_diffio.hooks import DiffioHook
 from airflow_provider_diffio.operators import DiffioCreateProjectOperator, DiffioDownloadOperator
 from airflow_provider_diffio.sandbox import Sandbox
 from tests.airflow.bench import Bench
+from tests.s3 import s3_server
 
 
 @pytest.fixture
@@ -35,21 +36,16 @@ def save(dag: Any, generation: Any, path: str, **options: Any) -> DiffioDownload
 def s3() -> Iterator[Any]:
     """A bucket on a real S3 server, reached through the connection ``aws_test``."""
     import boto3
-    from moto.server import ThreadedMotoServer
 
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
-    keys = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
-    client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1", **keys)
-    client.create_bucket(Bucket="archive")
-    extra = {"endpoint_url": endpoint, "region_name": "us-east-1"}
-    fields = {"conn_type": "aws", "login": "testing", "password": "testing", "extra": extra}
-    os.environ["AIRFLOW_CONN_AWS_TEST"] = json.dumps(fields)
-    yield client
-    del os.environ["AIRFLOW_CONN_AWS_TEST"]
-    server.stop()
+    with s3_server() as endpoint:
+        keys = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
+        client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1", **keys)
+        client.create_bucket(Bucket="archive")
+        extra = {"endpoint_url": endpoint, "region_name": "us-east-1"}
+        fields = {"conn_type": "aws", "login": "testing", "password": "testing", "extra": extra}
+        os.environ["AIRFLOW_CONN_AWS_TEST"] = json.dumps(fields)
+        yield client
+        del os.environ["AIRFLOW_CONN_AWS_TEST"]
 
 
 def test_a_relative_path_is_below_the_connections_output_path(

@@ -23,29 +23,25 @@ from airflow_provider_diffio.operators import (
 from airflow_provider_diffio.storage import resolve
 from airflow_provider_diffio.storage.console import console_url
 from tests.airflow.bench import AIRFLOW_3, Bench, fire
+from tests.s3 import s3_server
 
 CONSOLE = "https://console.aws.amazon.com/s3/object/{bucket}?region=eu-west-1&prefix={key}"
 
 
 @pytest.fixture(scope="module")
-def s3_server() -> Iterator[str]:
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+def s3_url() -> Iterator[str]:
+    with s3_server() as url:
+        yield url
 
 
 @pytest.fixture
-def bucket(s3_server: str) -> str:
+def bucket(s3_url: str) -> str:
     """A bucket in Ireland with the recording ``raw/a b.wav``."""
     import boto3
 
     client = boto3.client(
         "s3",
-        endpoint_url=s3_server,
+        endpoint_url=s3_url,
         region_name="eu-west-1",
         aws_access_key_id="testing",
         aws_secret_access_key="testing",
@@ -57,12 +53,12 @@ def bucket(s3_server: str) -> str:
 
 
 @pytest.fixture
-def aws(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def aws(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The connection ``aws``: to AWS itself, by a proxy, and that is where our requests end."""
     extra = {
         "region_name": "eu-west-1",
         "endpoint_url": "http://s3.eu-west-1.amazonaws.com",
-        "service_config": {"s3": {"proxy-uri": s3_server}},
+        "service_config": {"s3": {"proxy-uri": s3_url}},
     }
     _connect(monkeypatch, "aws", extra)
 
@@ -121,9 +117,9 @@ def test_there_is_no_link_to_a_local_file(bench: Bench, dag: Any, recording: Pat
 
 
 def test_there_is_no_link_into_a_store_that_only_speaks_s3(
-    bench: Bench, dag: Any, bucket: str, s3_server: str, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, dag: Any, bucket: str, s3_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _connect(monkeypatch, "minio", {"region_name": "eu-west-1", "endpoint_url": s3_server})
+    _connect(monkeypatch, "minio", {"region_name": "eu-west-1", "endpoint_url": s3_url})
     upload = DiffioCreateProjectOperator(task_id="upload", source=f"s3://minio@{bucket}/raw/a b.wav", dag=dag)
     assert bench.run(upload).state == "success"
     assert links(bench, upload) == {"Recording": ""}

@@ -15,6 +15,7 @@ import pytest
 from airflow_provider_diffio.sandbox import Sandbox
 from tests.docs.blocks import ROOT
 from tests.docs.workshop import AIRFLOW_3, Workshop, hurry, keep_api
+from tests.s3 import s3_server
 
 RECORDINGS = ("interview.wav", "monday.wav", "tonight.wav", "tuesday.wav", "wednesday.wav")
 BUCKETS = ("raw", "restored")
@@ -45,20 +46,20 @@ def recording() -> bytes:
 def s3(recording: bytes) -> Iterator[dict[str, Any]]:
     """A connection to an S3 server with the recordings in ``raw``."""
     import boto3
-    from moto.server import ThreadedMotoServer
 
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    keys = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing", "region_name": "us-east-1"}
-    client = boto3.client("s3", endpoint_url=f"http://{host}:{port}", **keys)
-    for bucket in BUCKETS:
-        client.create_bucket(Bucket=bucket)
-    for name in RECORDINGS:
-        client.put_object(Bucket="raw", Key=name, Body=recording)
-    extra = {"endpoint_url": f"http://{host}:{port}", "region_name": "us-east-1"}
-    yield {"conn_type": "aws", "login": "testing", "password": "testing", "extra": extra}
-    server.stop()
+    with s3_server() as url:
+        keys = {
+            "aws_access_key_id": "testing",
+            "aws_secret_access_key": "testing",
+            "region_name": "us-east-1",
+        }
+        client = boto3.client("s3", endpoint_url=url, **keys)
+        for bucket in BUCKETS:
+            client.create_bucket(Bucket=bucket)
+        for name in RECORDINGS:
+            client.put_object(Bucket="raw", Key=name, Body=recording)
+        extra = {"endpoint_url": url, "region_name": "us-east-1"}
+        yield {"conn_type": "aws", "login": "testing", "password": "testing", "extra": extra}
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_diffio.storage import Location, resolve
+from tests.s3 import s3_server
 from tests.storage.stores import LooseFileSystem, StubbornFileSystem
 
 Connect = Callable[..., str]
@@ -37,13 +38,8 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Connect:
 @pytest.fixture(scope="session")
 def s3_endpoint() -> Iterator[str]:
     """An S3 server that speaks HTTP on loopback."""
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with s3_server() as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
