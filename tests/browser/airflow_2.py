@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from tests.browser.form import FORM, PAGE, Field
+from tests.browser.form import Field, User
 
 READ_FIELDS = """rows => rows.map(row => {
     const label = row.querySelector("label")
@@ -19,16 +18,11 @@ READ_FIELDS = """rows => rows.map(row => {
 })"""
 
 
-class Airflow2:
+class Airflow2(User):
     """A user of Airflow 2 who is an admin."""
 
     sections = ("",)
     standard_fields = {"Description", "Base URL", "API key", "Port", "Extra"}
-
-    def __init__(self, page: Any, url: str, pictures: Path) -> None:
-        self.page = page
-        self.url = url
-        self._pictures = pictures
 
     def log_in(self, airflow: Any) -> None:
         """Log in as an admin, who is made first."""
@@ -100,16 +94,6 @@ class Airflow2:
         """Open the page of a task instance that has succeeded."""
         self._open(f"/dags/{dag_id}/grid?dag_run_id={quote(run_id)}&task_id={task_id}")
         self.page.get_by_text(re.compile("^success$", re.IGNORECASE)).first.wait_for()
-
-    def link(self, name: str) -> str:
-        """Return where a link on this page leads."""
-        return str(self.page.get_by_role("link", name=name, exact=True).get_attribute("href"))
-
-    def photograph_page(self, name: str) -> None:
-        """Write a picture of all that is in a window of usual size."""
-        self.page.set_viewport_size(PAGE)
-        self.page.screenshot(path=self._pictures / f"{name}.png", animations="disabled")
-        self.page.set_viewport_size(FORM)
 
     # Inside
 

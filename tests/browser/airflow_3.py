@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from tests.browser.form import FORM, PAGE, Field
+from tests.browser.form import Field, User
 
 #: Nothing moves but what moves for ever.
 IS_STILL = """document.getAnimations().every(
@@ -22,16 +21,11 @@ READ_FIELDS = """labels => labels.map(label => {
 })"""
 
 
-class Airflow3:
+class Airflow3(User):
     """A user of Airflow 3 who may do everything and needs no password."""
 
     sections = ("Standard Fields", "Extra Fields", "HTTP")
     standard_fields = {"Description", "Base URL", "API key", "Port"}
-
-    def __init__(self, page: Any, url: str, pictures: Path) -> None:
-        self.page = page
-        self.url = url
-        self._pictures = pictures
 
     def log_in(self, airflow: Any) -> None:
         """Nothing to do: the local Airflow takes everybody for an admin."""
@@ -109,16 +103,6 @@ class Airflow3:
         """Open the page of a task instance that has succeeded."""
         self.page.goto(f"{self.url}/dags/{dag_id}/runs/{quote(run_id, safe='')}/tasks/{task_id}/details")
         self.page.get_by_text(re.compile("^success$", re.IGNORECASE)).first.wait_for()
-
-    def link(self, name: str) -> str:
-        """Return where a link on this page leads."""
-        return str(self.page.get_by_role("link", name=name, exact=True).get_attribute("href"))
-
-    def photograph_page(self, name: str) -> None:
-        """Write a picture of all that is in a window of usual size."""
-        self.page.set_viewport_size(PAGE)
-        self.page.screenshot(path=self._pictures / f"{name}.png", animations="disabled")
-        self.page.set_viewport_size(FORM)
 
     # Inside
 

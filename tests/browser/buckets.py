@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.s3 import s3_server
+
 REGION = "eu-west-1"
 SECRETS = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
 
@@ -15,13 +17,8 @@ SECRETS = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
 def buckets(recording: Path) -> Iterator[dict[str, Any]]:
     """Serve the buckets ``raw``, with ``interview.wav``, and ``restored``; yield the connection to them."""
     import boto3
-    from moto.server import ThreadedMotoServer
 
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        url = f"http://{host}:{port}"
+    with s3_server() as url:
         client = boto3.client("s3", endpoint_url=url, region_name=REGION, **SECRETS)
         for name in ("raw", "restored"):
             client.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": REGION})
@@ -32,5 +29,3 @@ def buckets(recording: Path) -> Iterator[dict[str, Any]]:
             "service_config": {"s3": {"proxy-uri": url}},
         }
         yield {"conn_type": "aws", "login": "testing", "password": "testing", "extra": extra}
-    finally:
-        server.stop()

@@ -14,6 +14,7 @@ import pytest
 from airflow_provider_diffio.sandbox import start_sandbox_process
 from tests.e2e.events import RECORDING
 from tests.e2e.local_airflow import LocalAirflow
+from tests.s3 import s3_server
 
 pytest.importorskip("airflow.providers.openlineage")
 pytestmark = pytest.mark.e2e
@@ -51,38 +52,34 @@ def names(datasets: list[dict[str, Any]]) -> list[Name]:
 @pytest.fixture(scope="module")
 def lineage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lineage]:
     import boto3
-    from moto.server import ThreadedMotoServer
 
     folder = tmp_path_factory.mktemp("openlineage")
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    store = {"endpoint_url": f"http://{host}:{port}", "region_name": "us-east-1"}
-    client = boto3.client("s3", aws_access_key_id="testing", aws_secret_access_key="testing", **store)
-    client.create_bucket(Bucket="raw")
-    client.create_bucket(Bucket="restored")
-    for name in ("x", "y", "z"):
-        client.put_object(Bucket="raw", Key=f"{name}.wav", Body=RECORDING.read_bytes())
-    minio = {"conn_type": "aws", "login": "testing", "password": "testing", "extra": store}
+    with s3_server() as url:
+        store = {"endpoint_url": url, "region_name": "us-east-1"}
+        client = boto3.client("s3", aws_access_key_id="testing", aws_secret_access_key="testing", **store)
+        client.create_bucket(Bucket="raw")
+        client.create_bucket(Bucket="restored")
+        for name in ("x", "y", "z"):
+            client.put_object(Bucket="raw", Key=f"{name}.wav", Body=RECORDING.read_bytes())
+        minio = {"conn_type": "aws", "login": "testing", "password": "testing", "extra": store}
 
-    path = folder / "events.jsonl"
-    transport = {"type": "file", "log_file_path": str(path), "append": True}
-    with start_sandbox_process(processing_seconds=12, api_key=API_KEY) as sandbox:
-        env = {
-            "AIRFLOW_CONN_DIFFIO_DEFAULT": json.dumps(sandbox.connection),
-            "AIRFLOW_CONN_MINIO": json.dumps(minio),
-            "AIRFLOW__OPENLINEAGE__DISABLED": "False",
-            "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(transport),
-            "AIRFLOW__OPENLINEAGE__EXECUTION_TIMEOUT": "60",
-        }
-        with LocalAirflow(folder / "airflow", DAGS, env=env) as airflow:
-            runs = [("four_tasks", {"name": "x"}), ("one_task", {})]
-            started = [(dag_id, airflow.trigger(dag_id, conf=conf)) for dag_id, conf in runs]
-            for dag_id, run_id in started:
-                state = airflow.wait_run(dag_id, run_id, timeout=240)
-                assert state == "success", airflow.logs_text()[-20_000:]
-            yield Lineage(airflow, path)
-    server.stop()
+        path = folder / "events.jsonl"
+        transport = {"type": "file", "log_file_path": str(path), "append": True}
+        with start_sandbox_process(processing_seconds=12, api_key=API_KEY) as sandbox:
+            env = {
+                "AIRFLOW_CONN_DIFFIO_DEFAULT": json.dumps(sandbox.connection),
+                "AIRFLOW_CONN_MINIO": json.dumps(minio),
+                "AIRFLOW__OPENLINEAGE__DISABLED": "False",
+                "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(transport),
+                "AIRFLOW__OPENLINEAGE__EXECUTION_TIMEOUT": "60",
+            }
+            with LocalAirflow(folder / "airflow", DAGS, env=env) as airflow:
+                runs = [("four_tasks", {"name": "x"}), ("one_task", {})]
+                started = [(dag_id, airflow.trigger(dag_id, conf=conf)) for dag_id, conf in runs]
+                for dag_id, run_id in started:
+                    state = airflow.wait_run(dag_id, run_id, timeout=240)
+                    assert state == "success", airflow.logs_text()[-20_000:]
+                yield Lineage(airflow, path)
 
 
 def test_four_tasks_lead_from_raw_to_restored(lineage: Lineage) -> None:
