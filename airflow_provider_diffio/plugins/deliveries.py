@@ -67,27 +67,45 @@ class Deliveries:
             return outcome
 
 
+def lock_assets(session: Any, diffio_conn_id: str) -> None:
+    """
+    Let nobody else make events of a connection until the transaction ends.
+
+    An UPDATE that changes nothing takes a lock on every database, SQLite included, where SELECT FOR UPDATE
+    takes none. Both assets of the connection are locked, since a DAG may be scheduled on both: its events
+    have to become visible in the order of their times, or Airflow passes one over.
+    """
+    from airflow.models.asset import AssetModel
+    from sqlalchemy import update
+
+    session.execute(
+        update(AssetModel)
+        .where(AssetModel.uri.in_([asset_uri(diffio_conn_id, kind) for kind in STATUS_OF_EVENT]))
+        .values(group=AssetModel.group)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def used_asset(session: Any, uri: str) -> Any:
+    """Return the asset that DAGs use, or None. Of those with one URI, at most one is active."""
+    from airflow.models.asset import AssetModel
+    from sqlalchemy import select
+
+    return session.scalar(select(AssetModel).where(AssetModel.uri == uri, AssetModel.active.has()))
+
+
+def now() -> dt.datetime:
+    """Return the time as Airflow's tables have it."""
+    return dt.datetime.now(dt.UTC)
+
+
 def _register(diffio_conn_id: str, event: WebhookEvent) -> Outcome:
     from airflow.assets.manager import asset_manager
-    from airflow.models.asset import AssetModel
     from airflow.utils.session import create_session
-    from sqlalchemy import select, update
 
-    uris = {kind: asset_uri(diffio_conn_id, kind) for kind in STATUS_OF_EVENT}
     with create_session() as session:
-        # An UPDATE that changes nothing takes a lock on every database, SQLite included, where SELECT FOR
-        # UPDATE takes none. Both assets of the connection are locked, since a DAG may be scheduled on both:
-        # its events have to become visible in the order of their times, or Airflow passes one over.
-        session.execute(
-            update(AssetModel)
-            .where(AssetModel.uri.in_(uris.values()))
-            .values(group=AssetModel.group)
-            .execution_options(synchronize_session=False)
-        )
-        # Of those with this URI, at most one is active: the one that DAGs use.
-        asset = session.scalar(
-            select(AssetModel).where(AssetModel.uri == uris[event.event_type], AssetModel.active.has())
-        )
+        lock_assets(session, diffio_conn_id)
+        asset = used_asset(session, asset_uri(diffio_conn_id, event.event_type))
         if asset is None:
             return "unused"
         if _is_known(session, asset.id, event.message_id):
@@ -111,7 +129,7 @@ def _is_known(session: Any, asset_id: int, message_id: str) -> bool:
     candidates = session.scalars(
         select(AssetEvent.extra).where(
             AssetEvent.asset_id == asset_id,
-            AssetEvent.timestamp > _now() - REMEMBERED,
+            AssetEvent.timestamp > now() - REMEMBERED,
             cast(AssetEvent.extra, String).contains(message_id, autoescape=True),
         )
     )
@@ -130,15 +148,11 @@ def _touch_queue(session: Any, asset_id: int) -> dt.datetime:
     from airflow.models.asset import AssetDagRunQueue
     from sqlalchemy import update
 
-    now = _now()
+    moment = now()
     session.execute(
         update(AssetDagRunQueue)
         .where(AssetDagRunQueue.asset_id == asset_id)
-        .values(created_at=now)
+        .values(created_at=moment)
         .execution_options(synchronize_session=False)
     )
-    return now
-
-
-def _now() -> dt.datetime:
-    return dt.datetime.now(dt.UTC)
+    return moment

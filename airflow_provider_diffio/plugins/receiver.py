@@ -25,6 +25,7 @@ from airflow_provider_diffio.api.errors import (
     DiffioWebhookEventError,
 )
 from airflow_provider_diffio.plugins.deliveries import Deliveries
+from airflow_provider_diffio.plugins.leftovers import Leftovers
 from airflow_provider_diffio.plugins.secrets import WebhookSecrets, connection_secrets
 from airflow_provider_diffio.plugins.wakeup import WakeUp
 
@@ -89,6 +90,7 @@ class Receiver:
     def __init__(self, secrets: WebhookSecrets | None = None, deliveries: Deliveries | None = None) -> None:
         self._secrets = secrets or WebhookSecrets(connection_secrets)
         self._deliveries = deliveries or Deliveries()
+        self._leftovers = Leftovers()
         self._wake_up = WakeUp()
         self._log = QuietLog()
         self._in_hand = 0
@@ -153,6 +155,7 @@ class Receiver:
                 event.generation_id,
             )
         elif outcome == "accepted":
+            self._leftovers.delivered(conn_id, event.event_type)
             _log.info(
                 "Delivery %s: generation %s, %s.", event.message_id, event.generation_id, event.event_type
             )
