@@ -304,8 +304,14 @@ def _load(path: Path) -> list[Any]:
     bag = DagBag(str(path))
     assert bag.import_errors == {}, "\n".join(bag.import_errors.values())
     assert bag.dags, "it has no DAG"
+    # Older ones' dag.test() does not make the assets of tasks known, as their DAG processor does.
     if not AIRFLOW_3:
-        bag.sync_to_db()  # as its DAG processor does; the assets of tasks have to be known
+        bag.sync_to_db()
+    elif AIRFLOW == (3, 0):
+        from airflow.dag_processing.bundles.manager import DagBundlesManager
+
+        DagBundlesManager().sync_bundles_to_db()
+        bag.sync_to_db("dags-folder", None)
     return list(bag.dags.values())
 
 
