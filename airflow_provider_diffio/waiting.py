@@ -283,11 +283,17 @@ class ProgressLog:
     def __init__(self, log: Any) -> None:
         self._log = log
         self._said = ""
+        self._seen: object = None
 
     def seen(self, progress: GenerationProgress) -> None:
-        self._say(f"Generation {progress.generation_id}: {progress.describe()}")
+        # Most looks see what the last one saw; that is cheaper to find than to put into words again.
+        seen = (progress.status, progress.stage, progress.percent, progress.queue)
+        if seen != self._seen:
+            self._seen = seen
+            self._say(f"Generation {progress.generation_id}: {progress.describe()}")
 
     def trouble(self, error: DiffioError) -> None:
+        self._seen = None
         self._say(f"Could not look: {error}", warning=True)
 
     def _say(self, text: str, *, warning: bool = False) -> None:

@@ -156,7 +156,7 @@ async def _session(task: Task) -> Start:
         nonlocal lined_up
         lined_up += 1
         interval = 0.1 if number == 0 else task.interval
-        await asyncio.sleep(max(interval, lined_up * 0.01))
+        await asyncio.sleep(max(interval * random.uniform(1, 1.1), lined_up * 0.01))  # noqa: S311 - no secret
         while True:
             asked = {"generationId": f"generation-{number}", "apiProjectId": "project"}
             async with session.post(url, json=asked, headers=headers) as response:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from airflow_provider_diffio.api.errors import DiffioAnswerError
@@ -27,18 +26,25 @@ def presentable(text: str, secrets: Collection[str] = ()) -> str:
     return line if len(line) <= _MESSAGE_LENGTH else f"{line[:_MESSAGE_LENGTH]}..."
 
 
-@dataclass(frozen=True, repr=False)
 class Answer:
     """
     A JSON object that an endpoint answered, and the endpoint's name for messages.
 
     ``need_*`` raise when the field is missing or has another type; the others answer None (or an empty
     value) then, so that a field Diffio adds, drops or leaves null never breaks a user who does not need it.
+
+    :param body: what was decoded: dicts, lists and plain values.
+    :param endpoint: who answered.
+    :param within: where in the whole answer this object is.
     """
 
-    body: Mapping[str, Any]
-    endpoint: str
-    within: str = ""
+    # Thousands are made while triggers wait; a plain class costs the least.
+    __slots__ = ("body", "endpoint", "within")
+
+    def __init__(self, body: Mapping[str, Any], endpoint: str, within: str = "") -> None:
+        self.body = body
+        self.endpoint = endpoint
+        self.within = within
 
     def need_text(self, field: str) -> str:
         value = self.body.get(field)
@@ -65,7 +71,7 @@ class Answer:
         return tuple(
             read(Answer(item, self.endpoint, self._inside(f"{field}[{i}]")))
             for i, item in enumerate(value)
-            if isinstance(item, Mapping)
+            if isinstance(item, dict)
         )
 
     def text(self, field: str) -> str | None:
@@ -99,13 +105,13 @@ class Answer:
 
     def object(self, field: str) -> Answer | None:
         value = self.body.get(field)
-        if not isinstance(value, Mapping):
+        if not isinstance(value, dict):
             return None
         return Answer(value, self.endpoint, self._inside(field))
 
     def plain(self, field: str) -> dict[str, Any]:
         value = self.body.get(field)
-        return dict(value) if isinstance(value, Mapping) else {}
+        return dict(value) if isinstance(value, dict) else {}
 
     def texts(self, field: str) -> tuple[str, ...]:
         value = self.body.get(field)

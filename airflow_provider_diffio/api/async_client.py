@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import socket
 import ssl
@@ -96,7 +95,7 @@ class DiffioAsyncClient:
         try:
             async with self._session.post(
                 f"{self.settings.base_url}/{call.path}",
-                data=json.dumps(call.body).encode(),
+                data=call.content,
                 headers=self._headers,
                 allow_redirects=False,
                 proxy=self._proxy,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import ssl
 import time
@@ -123,7 +122,7 @@ class DiffioClient:
                 method="POST",
                 url=f"{settings.base_url}/{call.path}",
                 headers=settings.request_headers(),
-                data=json.dumps(call.body).encode(),
+                data=call.content,
             )
 
         return settings.retry.retrying(call.repeatable, self.sleep)(send)

@@ -358,6 +358,27 @@ class GenerationProgress:
             restored_video=Stage.read(answer.object("restoredVideo")),
         )
 
+    @classmethod
+    def read_briefly(cls, answer: Answer) -> GenerationProgress:
+        """
+        Read what a wait goes by: how it stands, how far it is, its place in the queue.
+
+        A triggerer reads hundreds of answers a second, and most of an answer is about single stages.
+        """
+        stage_progress = answer.object("stageProgress")
+        percent = stage_progress.number("overallPercent") if stage_progress else None
+        return cls(
+            generation_id=answer.need_text("generationId"),
+            api_project_id=answer.text("apiProjectId"),
+            status=answer.need_text("status"),
+            stage=answer.text("stage"),
+            stage_progress=None if percent is None else StageProgress(percent),
+            queue=Queue.read(answer.object("queue")),
+            error=answer.text("error"),
+            error_details=answer.text("errorDetails"),
+            inference=Stage.read(answer.object("inference")) if percent is None else None,
+        )
+
     @property
     def is_complete(self) -> bool:
         """Whether it is over, and restored."""

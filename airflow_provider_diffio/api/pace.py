@@ -8,6 +8,8 @@ back together.
 
 from __future__ import annotations
 
+import math
+
 from airflow_provider_diffio.api.errors import DiffioAnswerError, DiffioError, DiffioRateLimitError
 
 #: Seconds between the first looks of waiters that begin at once, and between those that were held back.
@@ -20,6 +22,55 @@ _CLOSURE_PER_WAITER = 0.1
 #: The longest that one answer's Retry-After holds everybody back; whom it was told obeys it to the end.
 _LONGEST_RETRY_AFTER = 300.0
 _FIRST_GAP, _LONGEST_GAP = 0.02, 2.0
+#: Waiters wake up at multiples of this, in seconds, so that those that are due at about the same time share
+#: one turn of the event loop, which costs much less than a turn for each.
+SLOT = 1 / 64
+#: How many wake up at once; so many answers are read before the loop serves anybody else.
+PER_SLOT = 6
+
+
+class Appointments:
+    """
+    Slots of time for many waiters: each has room for a few, and who finds none comes a bit later.
+
+    However many want to look at the same moment, there is no stampede. Time is passed in, in seconds.
+    """
+
+    def __init__(self) -> None:
+        self._taken: dict[int, int] = {}
+        #: From a full slot to one that may have room, so that thousands do not walk past the same full ones.
+        self._after: dict[int, int] = {}
+        self._tidy_at = 1024
+
+    def take(self, wished: float, now: float) -> float:
+        """
+        Take the first place there is.
+
+        :param wished: not before this time.
+        :param now: the time; slots that are over are forgotten.
+        :return: when it is.
+        """
+        if len(self._taken) >= self._tidy_at:
+            self._tidy(int(now / SLOT))
+        slot = self._with_room(math.ceil(wished / SLOT))
+        self._taken[slot] = self._taken.get(slot, 0) + 1
+        if self._taken[slot] == PER_SLOT:
+            self._after[slot] = slot + 1
+        return slot * SLOT
+
+    def _with_room(self, slot: int) -> int:
+        passed = []
+        while slot in self._after:
+            passed.append(slot)
+            slot = self._after[slot]
+        for full in passed:
+            self._after[full] = slot
+        return slot
+
+    def _tidy(self, current: int) -> None:
+        self._taken = {slot: taken for slot, taken in self._taken.items() if slot >= current}
+        self._after = {slot: after for slot, after in self._after.items() if slot >= current}
+        self._tidy_at = max(1024, 2 * len(self._taken))
 
 
 class Pace:

@@ -49,13 +49,12 @@ def read_answer(
 
     :param call: the call that was sent.
     :param status: HTTP status.
-    :param headers: headers of the answer, matched without regard to case.
+    :param headers: headers of the answer, in a mapping that takes their names in any case.
     :param body: the whole body.
     :param secrets: texts that must not show up in an error, should a server echo them.
     :raises DiffioApiError: for an error status.
     :raises DiffioAnswerError: for a success that is not JSON or lacks what the call needs.
     """
-    headers = {name.lower(): value for name, value in headers.items()}
     if status >= 400:
         raise _api_error(call, status, headers, body, secrets)
     if status >= 300:

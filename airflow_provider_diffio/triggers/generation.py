@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from airflow_provider_diffio.api import endpoints
+from airflow_provider_diffio.api.errors import DiffioError
+from airflow_provider_diffio.api.polling import Failed, GenerationWait, LookAgain, Succeeded
 from airflow_provider_diffio.task import kill_notice
-from airflow_provider_diffio.triggers.lookout import Lookout, shared_lookout, sleep_until
-
-if TYPE_CHECKING:
-    from airflow_provider_diffio.api.polling import Decision, GenerationWait
-    from airflow_provider_diffio.waiting import ProgressLog
+from airflow_provider_diffio.triggers.lookout import Lookout, join_lookout, sleep_until
+from airflow_provider_diffio.waiting import ProgressLog, event_status
 
 
 class DiffioGenerationTrigger(BaseTrigger):
@@ -101,10 +101,18 @@ class DiffioGenerationTrigger(BaseTrigger):
     async def _status(self) -> str:
         from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
-        from airflow_provider_diffio.api.errors import DiffioError
-        from airflow_provider_diffio.api.polling import GenerationWait, LookAgain
-        from airflow_provider_diffio.waiting import ProgressLog, event_status
+        lookout = join_lookout(self.diffio_conn_id)
+        try:
+            await self._open(lookout)
+            return event_status(await self._wait(lookout))
+        except (DiffioError, AirflowNotFoundException) as error:
+            # The resumed task runs into the same, and says so where its user looks.
+            self.log.error("Waiting ends: %s", error)  # noqa: TRY400 - the sentence says it all
+            return "error"
+        finally:
+            await lookout.leave()
 
+    async def _wait(self, lookout: Lookout) -> Succeeded | Failed:
         waiting = GenerationWait(
             generation_id=self.generation_id,
             project_id=self.project_id,
@@ -113,46 +121,28 @@ class DiffioGenerationTrigger(BaseTrigger):
             poll_interval=self.poll_interval,
             max_poll_interval=self.max_poll_interval,
         )
+        call = endpoints.look_at_generation(self.generation_id, self.project_id)
         progress_log = ProgressLog(self.log)
-        try:
-            async with shared_lookout(self.diffio_conn_id) as lookout:
-                await self._open(lookout)
-                first = waiting.begin(time.time(), self.not_before)
-                await lookout.first_turn(first.at, self.deadline)
-                while True:
-                    await lookout.turn(self.deadline)
-                    decision = await self._look(lookout, waiting, progress_log)
-                    if not isinstance(decision, LookAgain):
-                        return event_status(decision)
-                    await sleep_until(decision.at)
-        except (DiffioError, AirflowNotFoundException) as error:
-            # The resumed task runs into the same, and says so where its user looks.
-            self.log.error("Waiting ends: %s", error)  # noqa: TRY400 - the sentence says it all
-            return "error"
-
-    async def _look(self, lookout: Lookout, waiting: GenerationWait, progress_log: ProgressLog) -> Decision:
-        from airflow_provider_diffio.api import endpoints
-        from airflow_provider_diffio.api.errors import DiffioError
-        from airflow_provider_diffio.api.polling import LookAgain
-
-        try:
-            progress = await lookout.look(
-                endpoints.get_generation_progress(self.generation_id, self.project_id)
-            )
-        except DiffioError as error:
-            progress_log.trouble(error)
-            return waiting.on_error(error, time.time())
-        decision = waiting.on_progress(progress, time.time())
-        if isinstance(decision, LookAgain):
-            # How it ended is told by the task, which looks itself.
-            progress_log.seen(progress)
-        return decision
+        await lookout.first_turn(waiting.begin(time.time(), self.not_before).at, self.deadline)
+        while True:
+            await lookout.turn(self.deadline)
+            try:
+                progress = await lookout.look(call)
+            except DiffioError as error:
+                progress_log.trouble(error)
+                decision = waiting.on_error(error, time.time())
+            else:
+                decision = waiting.on_progress(progress, time.time())
+                if isinstance(decision, LookAgain):
+                    # How it ended is told by the task, which looks itself.
+                    progress_log.seen(progress)
+            if not isinstance(decision, LookAgain):
+                return decision
+            await lookout.sleep_until(decision.at)
 
     async def _open(self, lookout: Lookout) -> None:
         """Read the connection, riding out trouble of Airflow's own until the deadline."""
         from airflow.providers.common.compat.sdk import AirflowNotFoundException
-
-        from airflow_provider_diffio.api.errors import DiffioError
 
         while True:
             try:

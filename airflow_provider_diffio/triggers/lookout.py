@@ -9,11 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
+
+from airflow_provider_diffio.api.errors import (
+    DiffioAuthenticationError,
+    DiffioError,
+    DiffioPermissionError,
+)
+from airflow_provider_diffio.api.pace import Appointments, Pace
 
 if TYPE_CHECKING:
     from airflow_provider_diffio.api.async_client import DiffioAsyncClient
@@ -31,10 +38,9 @@ REFRESH_SECONDS = 300.0
 _lookouts: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Lookout]] = WeakKeyDictionary()
 
 
-@asynccontextmanager
-async def shared_lookout(conn_id: str) -> AsyncIterator[Lookout]:
+def join_lookout(conn_id: str) -> Lookout:
     """
-    Share the running loop's lookout for a connection.
+    Share the running loop's lookout for a connection, until :meth:`Lookout.leave`.
 
     :param conn_id: id of the Diffio connection.
     """
@@ -43,14 +49,7 @@ async def shared_lookout(conn_id: str) -> AsyncIterator[Lookout]:
     if lookout is None:
         lookout = lookouts[conn_id] = Lookout(conn_id)
     lookout.pace.waiters += 1
-    try:
-        yield lookout
-    finally:
-        lookout.pace.waiters -= 1
-        if not lookout.pace.waiters:
-            del lookouts[conn_id]
-            # Connections are closed even when this trigger is cancelled.
-            await asyncio.shield(lookout.close())
+    return lookout
 
 
 def _import_what_is_needed() -> None:
@@ -64,15 +63,14 @@ def _import_what_is_needed() -> None:
 
 class Lookout:
     """
-    Looks at generations for many triggers. Not made directly: see :func:`shared_lookout`.
+    Looks at generations for many triggers. Not made directly: see :func:`join_lookout`.
 
     :param conn_id: id of the Diffio connection.
     """
 
     def __init__(self, conn_id: str) -> None:
-        from airflow_provider_diffio.api.pace import Pace
-
         self.pace = Pace()
+        self._appointments = Appointments()
         self._conn_id = conn_id
         self._clock = asyncio.get_running_loop().time
         self._reading = asyncio.Lock()
@@ -109,7 +107,15 @@ class Lookout:
         """
         now = self._clock()
         lined_up = time.time() + self.pace.start(now) - now
-        await sleep_until(min(max(wished, lined_up), deadline))
+        await self.sleep_until(min(max(wished, lined_up), deadline))
+
+    def sleep_until(self, moment: float) -> Awaitable[None]:
+        """
+        Sleep until there is a place for one more to look.
+
+        :param moment: not before this time, in seconds since the epoch.
+        """
+        return sleep_until(self._appointments.take(moment, time.time()))
 
     async def turn(self, deadline: float) -> None:
         """
@@ -130,8 +136,6 @@ class Lookout:
         :param call: from :mod:`airflow_provider_diffio.api.endpoints`.
         :raises DiffioError: when it did not work.
         """
-        from airflow_provider_diffio.api.errors import DiffioAuthenticationError, DiffioPermissionError
-
         line, asked_at = await self._current_line(), self._clock()
         try:
             return await self._carry(line, call)
@@ -141,8 +145,14 @@ class Lookout:
                 raise
         return await self._carry(self._line, call)
 
-    async def close(self) -> None:
-        """Close the connections."""
+    async def leave(self) -> None:
+        """Go; the last one closes the connections, also when it is cancelled."""
+        self.pace.waiters -= 1
+        if not self.pace.waiters:
+            del _lookouts[asyncio.get_running_loop()][self._conn_id]
+            await asyncio.shield(self._close())
+
+    async def _close(self) -> None:
         line, self._line = self._line, None
         if line is not None:
             await line.retire()
@@ -156,8 +166,6 @@ class Lookout:
         return self._line
 
     async def _carry(self, line: _Line, call: Call[T]) -> T:
-        from airflow_provider_diffio.api.errors import DiffioError
-
         sent_at = self._clock()
         line.looks += 1
         try:

@@ -8,6 +8,7 @@ import pickle
 from typing import Any
 
 import pytest
+from requests.structures import CaseInsensitiveDict
 
 from airflow_provider_diffio.api import endpoints, errors
 from airflow_provider_diffio.api.endpoints import Call
@@ -34,7 +35,7 @@ def refused(
         else json.dumps(body if body is not None else {"error": "No."}).encode()
     )
     with pytest.raises(errors.DiffioApiError) as caught:
-        read_answer(call, status, {**JSON, **(headers or {})}, raw, [KEY])
+        read_answer(call, status, CaseInsensitiveDict({**JSON, **(headers or {})}), raw, [KEY])
     return caught.value
 
 
@@ -210,7 +211,7 @@ def test_a_request_that_was_never_sent_bought_nothing() -> None:
 
 def answered(call: Call[Any], status: int, headers: dict[str, str], body: bytes) -> errors.DiffioAnswerError:
     with pytest.raises(errors.DiffioAnswerError) as caught:
-        read_answer(call, status, headers, body, [KEY])
+        read_answer(call, status, CaseInsensitiveDict(headers), body, [KEY])
     return caught.value
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 from airflow_provider_diffio.api import errors
-from airflow_provider_diffio.api.pace import START_GAP, Pace
+from airflow_provider_diffio.api.pace import PER_SLOT, SLOT, START_GAP, Appointments, Pace
 
 DOWN = errors.DiffioServerError("Down.")
 
@@ -126,3 +128,34 @@ def test_what_concerns_one_waiter_slows_nobody_else(error: errors.DiffioError) -
     for _ in range(10):
         pace.on_error(error, 0.0, 0.0)
     assert pace.ticket(0.0) == 0.0
+
+
+def test_an_appointment_is_at_the_next_slot() -> None:
+    appointments = Appointments()
+    assert appointments.take(10.0, 9.0) == 10.0
+    assert 20.001 <= appointments.take(20.001, 9.0) < 20.001 + SLOT
+
+
+def test_those_that_are_due_together_share_slots_and_none_is_crowded() -> None:
+    appointments = Appointments()
+    taken = Counter(appointments.take(100.0, 50.0) for _ in range(10 * PER_SLOT))
+    assert taken == {100.0 + number * SLOT: PER_SLOT for number in range(10)}
+
+
+def test_who_comes_later_fills_what_is_left() -> None:
+    appointments = Appointments()
+    for _ in range(3 * PER_SLOT):
+        appointments.take(100.0, 50.0)
+    assert appointments.take(100.0 - SLOT, 50.0) == 100.0 - SLOT
+    assert appointments.take(100.0 + SLOT, 50.0) == 100.0 + 3 * SLOT
+    assert appointments.take(101.0, 50.0) == 101.0
+
+
+def test_a_stampede_is_dealt_out_and_forgotten() -> None:
+    appointments = Appointments()
+    last = max(appointments.take(1000.0, 999.0) for _ in range(100_000))
+    assert last == 1000.0 + (100_000 // PER_SLOT - 1) * SLOT
+    for _ in range(100_000):
+        appointments.take(last + 10.0, last + 9.0)
+    assert len(appointments._taken) < 2 * 100_000 // PER_SLOT
+    assert min(appointments._taken) * SLOT > last
