@@ -9,8 +9,8 @@ left; the arguments are, and so is the value that the completing method returned
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_diffio.api.errors import DiffioError
 
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from airflow_provider_diffio.storage import Location
 
 
-@dataclass(frozen=True)
-class Dataset:
+class Dataset(NamedTuple):
     """
     A file, project or generation, under the name that OpenLineage has for it.
 
@@ -55,8 +54,7 @@ class Dataset:
         return cls(namespace, name)
 
 
-@dataclass(frozen=True)
-class Lineage:
+class Lineage(NamedTuple):
     """
     What a task reads and writes.
 
@@ -66,7 +64,7 @@ class Lineage:
 
     inputs: Sequence[Dataset] = ()
     outputs: Sequence[Dataset] = ()
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = MappingProxyType({})
 
 
 def restored_files(task: Any, value: Mapping[str, Any]) -> list[Dataset]:

@@ -11,8 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_diffio.api import endpoints
 from airflow_provider_diffio.api.errors import DiffioGenerationFailedError
@@ -26,8 +25,7 @@ if TYPE_CHECKING:
 _STEP = "generation"
 
 
-@dataclass(frozen=True)
-class TaskIdentity:
+class TaskIdentity(NamedTuple):
     """What stays the same for a task instance over all of its tries."""
 
     dag_id: str
@@ -49,8 +47,7 @@ class TaskIdentity:
         )
 
 
-@dataclass(frozen=True)
-class Order:
+class Order(NamedTuple):
     """
     What is to be bought.
 
@@ -108,7 +105,7 @@ def buy(hook: DiffioHook, order: Order, task: TaskIdentity, memory: TaskMemory) 
     :raises DiffioError: when it did not work.
     """
     order.check()
-    mark = fingerprint(**asdict(order))
+    mark = fingerprint(**order._asdict())
     record = memory.recall(_STEP, mark)
     first = int(record.get("counter") or 0)
     if record.get("generation"):

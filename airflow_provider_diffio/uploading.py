@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_diffio.api.errors import DiffioNotFoundError, DiffioUploadMissingError
 from airflow_provider_diffio.api.models import CreatedProject, EdgeUpload, Project
@@ -16,8 +15,7 @@ if TYPE_CHECKING:
 _STEP = "project"
 
 
-@dataclass(frozen=True)
-class Recording:
+class Recording(NamedTuple):
     """What is to be uploaded, as an operator was told."""
 
     source: str
@@ -57,7 +55,7 @@ def upload_once(hook: DiffioHook, recording: Recording, memory: TaskMemory) -> P
 
     location = hook.locate(recording.source, recording.source_conn_id)
     mark = fingerprint(
-        **asdict(recording), uri=location.uri, version=location.fingerprint(), conn_id=hook.diffio_conn_id
+        **recording._asdict(), uri=location.uri, version=location.fingerprint(), conn_id=hook.diffio_conn_id
     )
     record = memory.recall(_STEP, mark)
     if record.get("project"):

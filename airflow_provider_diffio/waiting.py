@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from airflow_provider_diffio.api.errors import (
     DiffioError,
@@ -40,8 +39,7 @@ _BACKSTOP = 120.0
 _EVENT_STATUSES = frozenset({"complete", "failed", "timeout", "error"})
 
 
-@dataclass(frozen=True)
-class Wait:
+class Wait(NamedTuple):
     """
     One wait, as plain values: they are stored with the deferred task.
 
@@ -100,7 +98,7 @@ class Wait:
                 may_be_billed=True,
             )
         fields = stored or event
-        values: dict[str, Any] = {name: fields.get(name) for name in cls.__dataclass_fields__}
+        values: dict[str, Any] = {name: fields.get(name) for name in cls._fields}
         wait = cls(**values)
         if event.get("generation_id") != wait.generation_id:
             raise DiffioError(
@@ -111,7 +109,7 @@ class Wait:
         return wait
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return self._asdict()
 
     def decision(self) -> GenerationWait:
         return GenerationWait(

@@ -16,7 +16,7 @@ the waiting is Diffio's own word alone.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from airflow_provider_diffio.api.models import GenerationProgress
 
@@ -35,8 +35,7 @@ _SLOWEST = 1e-9
 _TRUST = 1.5
 
 
-@dataclass(frozen=True, slots=True)
-class Sighting:
+class Sighting(NamedTuple):
     """
     What one look saw.
 

@@ -9,7 +9,7 @@ next look is placed is the business of :mod:`~airflow_provider_diffio.api.placem
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from airflow_provider_diffio.api.errors import (
     DiffioAnswerError,
@@ -28,22 +28,23 @@ DEFAULT_TIMEOUT = 6 * 3600.0
 _JITTER = 0.1
 
 
-@dataclass(frozen=True)
-class LookAgain:
+# What DAG files import has named tuples for its values: making such a class takes a fifth of the time that a
+# frozen dataclass takes, and whatever parses DAG files pays for it.
+
+
+class LookAgain(NamedTuple):
     """Not over: look again at ``at`` (seconds since the epoch)."""
 
     at: float
 
 
-@dataclass(frozen=True)
-class Succeeded:
+class Succeeded(NamedTuple):
     """Over and complete."""
 
     progress: GenerationProgress
 
 
-@dataclass(frozen=True)
-class Failed:
+class Failed(NamedTuple):
     """Over for this waiter: ``error`` says why."""
 
     error: DiffioError
