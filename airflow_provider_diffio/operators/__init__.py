@@ -1,19 +1,22 @@
-"""The operators, one import away."""
+"""The operators, one import away; a DAG file imports the modules of those that it names."""
 
 from __future__ import annotations
 
-from airflow_provider_diffio.operators.account import (
-    DiffioAccountSettingsOperator,
-    DiffioUsageSummaryOperator,
-)
-from airflow_provider_diffio.operators.download import DiffioDownloadOperator
-from airflow_provider_diffio.operators.generation import DiffioCreateGenerationOperator
-from airflow_provider_diffio.operators.project import DiffioCreateProjectOperator
-from airflow_provider_diffio.operators.restore import DiffioRestoreOperator
-from airflow_provider_diffio.operators.webhook import (
-    DiffioConfigureWebhookOperator,
-    DiffioSendWebhookTestEventOperator,
-)
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from airflow_provider_diffio.operators.account import (
+        DiffioAccountSettingsOperator,
+        DiffioUsageSummaryOperator,
+    )
+    from airflow_provider_diffio.operators.download import DiffioDownloadOperator
+    from airflow_provider_diffio.operators.generation import DiffioCreateGenerationOperator
+    from airflow_provider_diffio.operators.project import DiffioCreateProjectOperator
+    from airflow_provider_diffio.operators.restore import DiffioRestoreOperator
+    from airflow_provider_diffio.operators.webhook import (
+        DiffioConfigureWebhookOperator,
+        DiffioSendWebhookTestEventOperator,
+    )
 
 __all__ = [
     "DiffioAccountSettingsOperator",
@@ -25,3 +28,29 @@ __all__ = [
     "DiffioSendWebhookTestEventOperator",
     "DiffioUsageSummaryOperator",
 ]
+
+_MODULES = {
+    "DiffioAccountSettingsOperator": "account",
+    "DiffioConfigureWebhookOperator": "webhook",
+    "DiffioCreateGenerationOperator": "generation",
+    "DiffioCreateProjectOperator": "project",
+    "DiffioDownloadOperator": "download",
+    "DiffioRestoreOperator": "restore",
+    "DiffioSendWebhookTestEventOperator": "webhook",
+    "DiffioUsageSummaryOperator": "account",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import an operator when it is first asked for."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    operator = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = operator
+    return operator
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

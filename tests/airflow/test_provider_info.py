@@ -107,8 +107,11 @@ import sys
 from airflow.providers.common.compat.sdk import DAG, BaseOperator, BaseSensorOperator, BaseHook
 from airflow.triggers.base import BaseTrigger
 before = set(sys.modules)
-import airflow_provider_diffio.operators, airflow_provider_diffio.sensors, airflow_provider_diffio.triggers
-import airflow_provider_diffio.hooks, airflow_provider_diffio.assets
+from airflow_provider_diffio.operators import *
+from airflow_provider_diffio.sensors import *
+from airflow_provider_diffio.triggers import *
+from airflow_provider_diffio.hooks import *
+from airflow_provider_diffio.assets import *
 heavy = {"requests", "aiohttp", "fsspec", "upath", "boto3", "numpy", "soundfile", "svix", "certifi"}
 print(sorted({name.partition(".")[0] for name in set(sys.modules) - before} & heavy))
 """
@@ -116,6 +119,20 @@ print(sorted({name.partition(".")[0] for name in set(sys.modules) - before} & he
         [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip().splitlines()[-1] == "[]"
+
+
+def test_a_dag_pays_for_the_operators_that_it_names() -> None:
+    code = """
+import sys
+from airflow_provider_diffio import operators
+assert set(operators.__all__) <= set(dir(operators)) and not hasattr(operators, "DiffioNoSuchOperator")
+from airflow_provider_diffio.operators import DiffioUsageSummaryOperator
+print(sorted(name.rpartition(".")[2] for name in sys.modules if name.startswith(operators.__name__ + ".")))
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip().splitlines()[-1] == "['account', 'base']"
 
 
 def imports_of(path: Path) -> set[str]:
