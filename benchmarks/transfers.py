@@ -36,8 +36,9 @@ def measure(mib: int) -> dict[str, Any]:
             downloads, synced = [], []
             for _ in range(7):
                 ours = _ours("download", address, written, mib)
-                downloads.append((ours, _curl_down(address, written, mib, "curl")))
-                synced.append((ours, _curl_down(address, written, mib, "curl and sync")))
+                pause = ours["starting"]
+                downloads.append((ours, _curl_down(address, written, mib, "curl", pause)))
+                synced.append((ours, _curl_down(address, written, mib, "curl and sync", pause)))
         with _server(mib, LATENCY) as address:
             latent = [
                 (_ours("upload", address, recording, mib), _sdk(address, recording, mib)) for _ in range(3)
@@ -67,17 +68,26 @@ def _ours(kind: str, address: str, path: Path, mib: int) -> dict[str, float]:
     if kind == "download":
         path.unlink(missing_ok=True)
         arguments = {"project": "project", "generation": "generation", "path": str(path)}
+    began = time.perf_counter()
     result = run(kind, arguments, connection)
-    return {"speed": mib / result["seconds"], "grown_mib": result["grown_mib"]}
+    starting = time.perf_counter() - began - result["seconds"]
+    return {"speed": mib / result["seconds"], "grown_mib": result["grown_mib"], "starting": starting}
 
 
 def _curl_up(address: str, recording: Path, mib: int) -> float:
     return mib / _timed("curl", "-s", "-o", "/dev/null", "-T", str(recording), f"{address}/raw")
 
 
-def _curl_down(address: str, path: Path, mib: int, way: str) -> float:
-    """Fetch by curl, which leaves it to chance when the bytes reach the disk; or see to it, as we do."""
+def _curl_down(address: str, path: Path, mib: int, way: str, pause: float) -> float:
+    """
+    Fetch by curl, which leaves it to chance when the bytes reach the disk; or see to it, as we do.
+
+    :param pause: seconds between the removal of the file before and the first byte: as many as ours takes
+        to start. The pages of a removed file are there for whoever writes at once; a bit later a virtual
+        machine has given them back to its host, and getting them again costs more than curl itself.
+    """
     path.unlink(missing_ok=True)
+    time.sleep(pause)
     script = {"curl": 'curl -s -o "$0" "$1"', "curl and sync": 'curl -s -o "$0" "$1" && sync "$0"'}[way]
     return mib / _timed("sh", "-c", script, str(path), f"{address}/raw")
 
