@@ -22,11 +22,11 @@ _CLOSURE_PER_WAITER = 0.1
 #: The longest that one answer's Retry-After holds everybody back; whom it was told obeys it to the end.
 _LONGEST_RETRY_AFTER = 300.0
 _FIRST_GAP, _LONGEST_GAP = 0.02, 2.0
-#: Waiters wake up at multiples of this, in seconds, so that those that are due at about the same time share
-#: one turn of the event loop, which costs much less than a turn for each.
-SLOT = 1 / 64
+#: Waiters wake up this often, so that those that are due at about the same time share one turn of the event
+#: loop, which costs much less than a turn for each.
+SLOTS_PER_SECOND = 48
 #: How many wake up at once; so many answers are read before the loop serves anybody else.
-PER_SLOT = 6
+PER_SLOT = 8
 
 
 class Appointments:
@@ -51,12 +51,12 @@ class Appointments:
         :return: when it is.
         """
         if len(self._taken) >= self._tidy_at:
-            self._tidy(int(now / SLOT))
-        slot = self._with_room(math.ceil(wished / SLOT))
+            self._tidy(int(now * SLOTS_PER_SECOND))
+        slot = self._with_room(math.ceil(wished * SLOTS_PER_SECOND))
         self._taken[slot] = self._taken.get(slot, 0) + 1
         if self._taken[slot] == PER_SLOT:
             self._after[slot] = slot + 1
-        return slot * SLOT
+        return slot / SLOTS_PER_SECOND
 
     def _with_room(self, slot: int) -> int:
         passed = []

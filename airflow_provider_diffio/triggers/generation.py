@@ -136,6 +136,7 @@ class DiffioGenerationTrigger(BaseTrigger):
                 if isinstance(decision, LookAgain):
                     # How it ended is told by the task, which looks itself.
                     progress_log.seen(progress)
+                del progress  # not kept through the wait, by thousands
             if not isinstance(decision, LookAgain):
                 return decision
             await lookout.sleep_until(decision.at)

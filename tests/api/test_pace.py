@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from airflow_provider_diffio.api import errors
-from airflow_provider_diffio.api.pace import PER_SLOT, SLOT, START_GAP, Appointments, Pace
+from airflow_provider_diffio.api.pace import PER_SLOT, SLOTS_PER_SECOND, START_GAP, Appointments, Pace
 
 DOWN = errors.DiffioServerError("Down.")
 
@@ -130,32 +130,36 @@ def test_what_concerns_one_waiter_slows_nobody_else(error: errors.DiffioError) -
     assert pace.ticket(0.0) == 0.0
 
 
+def slot(number: int) -> float:
+    return number / SLOTS_PER_SECOND
+
+
 def test_an_appointment_is_at_the_next_slot() -> None:
     appointments = Appointments()
     assert appointments.take(10.0, 9.0) == 10.0
-    assert 20.001 <= appointments.take(20.001, 9.0) < 20.001 + SLOT
+    assert 20.001 <= appointments.take(20.001, 9.0) < 20.001 + slot(1)
 
 
 def test_those_that_are_due_together_share_slots_and_none_is_crowded() -> None:
     appointments = Appointments()
-    taken = Counter(appointments.take(100.0, 50.0) for _ in range(10 * PER_SLOT))
-    assert taken == {100.0 + number * SLOT: PER_SLOT for number in range(10)}
+    taken = Counter(appointments.take(slot(5000), 50.0) for _ in range(10 * PER_SLOT))
+    assert taken == {slot(5000 + number): PER_SLOT for number in range(10)}
 
 
 def test_who_comes_later_fills_what_is_left() -> None:
     appointments = Appointments()
     for _ in range(3 * PER_SLOT):
-        appointments.take(100.0, 50.0)
-    assert appointments.take(100.0 - SLOT, 50.0) == 100.0 - SLOT
-    assert appointments.take(100.0 + SLOT, 50.0) == 100.0 + 3 * SLOT
-    assert appointments.take(101.0, 50.0) == 101.0
+        appointments.take(slot(5000), 50.0)
+    assert appointments.take(slot(4999), 50.0) == slot(4999)
+    assert appointments.take(slot(5001), 50.0) == slot(5003)
+    assert appointments.take(slot(5040), 50.0) == slot(5040)
 
 
 def test_a_stampede_is_dealt_out_and_forgotten() -> None:
     appointments, slots = Appointments(), 20_000
-    last = max(appointments.take(1000.0, 999.0) for _ in range(slots * PER_SLOT))
-    assert last == 1000.0 + (slots - 1) * SLOT
+    last = max(appointments.take(slot(50_000), 1000.0) for _ in range(slots * PER_SLOT))
+    assert last == slot(50_000 + slots - 1)
     for _ in range(slots * PER_SLOT):
         appointments.take(last + 10.0, last + 9.0)
     assert len(appointments._taken) < 2 * slots
-    assert min(appointments._taken) * SLOT > last
+    assert slot(min(appointments._taken)) > last
