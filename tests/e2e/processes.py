@@ -45,6 +45,7 @@ class ProcessTree:
     def start(self) -> None:
         """Start the command; its output is appended to the log."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
+        self.started_at = time.time()  # before it is, for on a busy machine starting takes seconds
         with self.log.open("ab") as output:
             self._main = subprocess.Popen(
                 self._command,
@@ -54,7 +55,6 @@ class ProcessTree:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # a Ctrl-C in the terminal is the owner's to handle
             )
-        self.started_at = time.time()
         self._watched = True
         # For an owner that is torn down half-way, or interrupted a second time while it ends things.
         atexit.register(self.end)
