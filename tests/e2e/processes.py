@@ -22,8 +22,9 @@ import psutil
 
 MARK = "LOCAL_PROCESS_TREE"
 TAIL_LINES = 40
-CLOCK_SLACK_SECONDS = 1.0
-"""The kernel counts a start in ticks since boot; comparing that with the wall clock needs some room."""
+CLOCK_SLACK_SECONDS = 2.0
+"""The kernel counts a start in ticks since boot, and tells the time of boot in whole seconds: a process may
+seem a second and a tick older than it is."""
 
 
 class ProcessTree:
