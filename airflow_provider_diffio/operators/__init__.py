@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -45,8 +46,6 @@ def __getattr__(name: str) -> Any:
     """Import an operator when it is first asked for."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
     operator = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     globals()[name] = operator
     return operator

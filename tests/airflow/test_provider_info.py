@@ -7,8 +7,6 @@ import importlib
 import inspect
 import json
 import pkgutil
-import subprocess
-import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ import pytest
 import airflow_provider_diffio
 from airflow_provider_diffio.get_provider_info import get_provider_info
 from airflow_provider_diffio.hooks.connection import CONN_FIELDS, EXTRA_FIELDS
+from tests.fresh import lines_printed_by
 
 PACKAGES = ("operators", "sensors", "triggers", "hooks")
 
@@ -115,10 +114,7 @@ from airflow_provider_diffio.assets import *
 heavy = {"requests", "aiohttp", "fsspec", "upath", "boto3", "numpy", "soundfile", "svix", "certifi"}
 print(sorted({name.partition(".")[0] for name in set(sys.modules) - before} & heavy))
 """
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip().splitlines()[-1] == "[]"
+    assert lines_printed_by(code)[-1] == "[]"
 
 
 def test_a_dag_pays_for_the_operators_that_it_names() -> None:
@@ -129,10 +125,7 @@ assert set(operators.__all__) <= set(dir(operators)) and not hasattr(operators, 
 from airflow_provider_diffio.operators import DiffioUsageSummaryOperator
 print(sorted(name.rpartition(".")[2] for name in sys.modules if name.startswith(operators.__name__ + ".")))
 """
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip().splitlines()[-1] == "['account', 'base']"
+    assert lines_printed_by(code)[-1] == "['account', 'base']"
 
 
 def imports_of(path: Path) -> set[str]:
