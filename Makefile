@@ -86,7 +86,7 @@ bench: $(READY) ## Measure polling, transfers, memory and imports against others
 
 .PHONY: soak
 soak: $(READY) ## Kill processes of Airflow 24 times during one run, and count what was billed
-	@$(VENV)/bin/python -m tests.lab.soak $(ARGS)
+	@$(VENV)/bin/python -m tests.crash.soak $(ARGS)
 
 .venv-distributed/.ready: pyproject.toml .ci/constraints-$(NEWEST).txt .ci/distributed.txt .ci/venv .ci/lib.sh
 	@.ci/venv $(NEWEST) distributed

@@ -2,9 +2,9 @@
 Extra links: buttons on a task instance's page that lead to the files it worked with.
 
 They lead to the page of the file in its cloud's console, see
-:func:`~airflow_provider_diffio.storage.console.console_url`. Where there is no such page, there is no button:
-a local path leads nowhere in a browser. Diffio publishes no address for a project's or generation's page
-either, so nothing links to one.
+:func:`~airflow_provider_diffio.storage.console_url.console_url`. Where there is no such page, there is no
+button: a local path leads nowhere in a browser. Diffio publishes no address for a project's or generation's
+page either, so nothing links to one.
 
 The address is stored as an XCom as soon as the file is known, which for a recording is before the task
 defers; a task with ``do_xcom_push=False`` has no links.
@@ -61,7 +61,7 @@ class _FileLink(BaseOperatorLink):
         :param path: the file.
         :param conn_id: connection that it is reached through.
         """
-        from airflow_provider_diffio.storage.console import console_url
+        from airflow_provider_diffio.storage.console_url import console_url
 
         if not task.do_xcom_push:
             return

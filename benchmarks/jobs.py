@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from airflow_provider_diffio.api.models import GenerationProgress, Queue, StageProgress
-from airflow_provider_diffio.api.polling import GenerationWait, LookAgain
+from airflow_provider_diffio.api.polling import GenerationWait, PollAgain
 
 SHORTEST, LONGEST = 20.0, 7200.0
 KINDS = ("steady", "steady", "queued", "stalling", "in bursts", "long tail")
@@ -119,7 +119,7 @@ def ours(job: Job) -> Outcome:
     """Wait as the trigger does, with the defaults of the operators."""
     waiting = GenerationWait(generation_id="g", started_at=_EPOCH, deadline=_EPOCH + 86400)
     at, polls = waiting.begin(_EPOCH, _EPOCH + _NOT_BEFORE).at, 1
-    while isinstance(decision := waiting.on_progress(job.look(at - _EPOCH), at), LookAgain):
+    while isinstance(decision := waiting.on_progress(job.look(at - _EPOCH), at), PollAgain):
         at, polls = decision.at, polls + 1
     return Outcome(job, polls, at - _EPOCH - job.seconds)
 

@@ -14,6 +14,9 @@ from typing import Any
 
 import pytest
 
+#: A sandbox, a connection to it, and a runner of tasks, for the tests of every room.
+pytest_plugins = ["tests.fixtures"]
+
 _HOME = tempfile.mkdtemp(prefix="diffio-tests-")
 atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
 
@@ -39,10 +42,10 @@ _MASKERS = (
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Let :mod:`tests.lanes` deal out the tests, where several processes run them."""
-    from tests.lanes import Lanes
+    """Let :mod:`tests.xdist_scheduler` deal out the tests, where several processes run them."""
+    from tests.xdist_scheduler import XdistScheduler
 
-    return Lanes(config, log)
+    return XdistScheduler(config, log)
 
 
 def pytest_collection_finish() -> None:

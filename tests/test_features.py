@@ -28,7 +28,7 @@ def test_this_airflow_has_what_the_table_says(feature: Feature) -> None:
 @pytest.mark.parametrize("feature", FEATURES, ids=lambda feature: feature.rests_on)
 def test_every_line_has_tests_of_its_own(feature: Feature) -> None:
     (name,) = (name for name, value in vars(features).items() if value is feature)
-    users = [path for path in ROOT.glob("tests/*/test_*.py") if f"needs({name})" in path.read_text()]
+    users = [path for path in (ROOT / "tests").rglob("test_*.py") if f"needs({name})" in path.read_text()]
     assert users
 
 

@@ -51,9 +51,9 @@ def test_pinned_versions_cover_what_the_project_asks_for(path: Path) -> None:
     assert names - pinned == set(), "run make constraints"
 
 
-def leash(seconds: float, busy: float) -> tuple[subprocess.Popen[str], list[int]]:
-    """A command on the leash that starts two processes, one of them in a session of its own; their ids."""
-    script = [sys.executable, str(ROOT / ".ci" / "leash.py"), str(seconds)]
+def run_with_timeout(seconds: float, busy: float) -> tuple[subprocess.Popen[str], list[int]]:
+    """A command under it that starts two processes, one of them in a session of its own; their ids."""
+    script = [sys.executable, str(ROOT / ".ci" / "run_with_timeout.py"), str(seconds)]
     command = [*script, sys.executable, "-c", FAMILY, str(busy)]
     started = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert started.stdout is not None
@@ -65,19 +65,19 @@ def alive(pids: list[int]) -> list[int]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="adopting orphans is a service of Linux")
-class TestLeash:
+class TestRunWithTimeout:
     def test_what_a_command_leaves_behind_is_ended(self) -> None:
-        started, children = leash(seconds=60, busy=0.2)
+        started, children = run_with_timeout(seconds=60, busy=0.2)
         assert started.wait(30) == 3
         assert alive(children) == []
 
     def test_a_command_that_takes_too_long_is_ended(self) -> None:
-        started, children = leash(seconds=1.5, busy=300)
+        started, children = run_with_timeout(seconds=1.5, busy=300)
         assert started.wait(30) == 124
         assert alive(children) == []
 
     def test_an_interruption_ends_everything(self) -> None:
-        started, children = leash(seconds=60, busy=300)
+        started, children = run_with_timeout(seconds=60, busy=300)
         assert len(alive(children)) == 2
         time.sleep(0.2)
         os.kill(started.pid, signal.SIGTERM)

@@ -18,10 +18,10 @@ import certifi
 from airflow_provider_diffio.api.endpoints import Call
 from airflow_provider_diffio.api.errors import DiffioConfigurationError
 from airflow_provider_diffio.api.responses import (
-    MAX_ANSWER_BYTES,
+    MAX_RESPONSE_BYTES,
     connection_error,
-    read_answer,
-    too_big_error,
+    read_response,
+    too_large_error,
 )
 from airflow_provider_diffio.api.settings import ClientSettings, ca_bundle, is_loopback
 
@@ -111,20 +111,20 @@ class DiffioAsyncClient:
             host = urlsplit(self.settings.base_url).netloc
             raise connection_error(call, _describe_failure(failure, timeout), host, sent=sent)
         if body is None:
-            raise too_big_error(call, status)
-        return read_answer(call, status, headers, body, [self.settings.api_key])
+            raise too_large_error(call, status)
+        return read_response(call, status, headers, body, [self.settings.api_key])
 
 
 async def _read_bounded(response: aiohttp.ClientResponse) -> bytes | None:
     length = response.content_length
-    if length is not None and length <= MAX_ANSWER_BYTES and not response.headers.get("Content-Encoding"):
+    if length is not None and length <= MAX_RESPONSE_BYTES and not response.headers.get("Content-Encoding"):
         # The HTTP library reads no more than was announced.
         return await response.read()
     chunks: list[bytes] = []
     size = 0
     async for chunk in response.content.iter_chunked(64 * 1024):
         size += len(chunk)
-        if size > MAX_ANSWER_BYTES:
+        if size > MAX_RESPONSE_BYTES:
             return None
         chunks.append(chunk)
     return b"".join(chunks)

@@ -22,19 +22,19 @@ import urllib3.util
 from airflow_provider_diffio.api import models
 from airflow_provider_diffio.api.endpoints import Body, Call, EdgeCall
 from airflow_provider_diffio.api.errors import (
-    DiffioAnswerError,
     DiffioApiError,
     DiffioLinkRefusedError,
+    DiffioResponseError,
     DiffioTransferError,
     DiffioUploadRefusedError,
 )
+from airflow_provider_diffio.api.log_redaction import keep_out_of_logs
 from airflow_provider_diffio.api.models import SignedPutUpload
-from airflow_provider_diffio.api.quiet import keep_out_of_logs
 from airflow_provider_diffio.api.responses import (
-    MAX_ANSWER_BYTES,
+    MAX_RESPONSE_BYTES,
     connection_error,
-    read_answer,
-    too_big_error,
+    read_response,
+    too_large_error,
 )
 from airflow_provider_diffio.api.retry import parse_retry_after
 from airflow_provider_diffio.api.settings import (
@@ -203,7 +203,7 @@ class DiffioClient:
         :param options: what this call does differently; headers and key do not apply to this host.
         :raises DiffioLinkRefusedError: when the link is not accepted (any more).
         :raises DiffioTransferError: when the host does not answer, or answers another error.
-        :raises DiffioAnswerError: when a link or redirect leads where it must not.
+        :raises DiffioResponseError: when a link or redirect leads where it must not.
         """
         settings = self.settings.with_options(options)
         headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
@@ -221,7 +221,7 @@ class DiffioClient:
                     continue
                 yield _media_stream(response, offset)
                 return
-        raise DiffioAnswerError(
+        raise DiffioResponseError(
             f"The download link was redirected more than {_MAX_REDIRECTS} times.",
             endpoint="get_generation_download",
         )
@@ -229,7 +229,7 @@ class DiffioClient:
     def _check_target(self, url: str, purpose: str, endpoint: str) -> None:
         if not self.settings.permits(url):
             scheme = url.partition(":")[0][:20]
-            raise DiffioAnswerError(
+            raise DiffioResponseError(
                 f"Diffio named {scheme}://{_host(url)} as {purpose} host; only https will do.",
                 endpoint=endpoint,
                 advice="Nothing was sent there. If this goes on, ask Diffio.",
@@ -243,7 +243,7 @@ class DiffioClient:
             secrets = [settings.api_key]
             if isinstance(call, EdgeCall):
                 secrets.append(call.session.token)
-            result = read_answer(call, response.status_code, response.headers, body, secrets)
+            result = read_response(call, response.status_code, response.headers, body, secrets)
         for secret in models.secrets_of(result):
             self._on_secret(secret)
         return result
@@ -269,15 +269,15 @@ class DiffioClient:
         try:
             for chunk in response.iter_content(64 * 1024):
                 size += len(chunk)
-                if size > MAX_ANSWER_BYTES:
+                if size > MAX_RESPONSE_BYTES:
                     break
                 chunks.append(chunk)
         except requests.RequestException as error:
             failure = error
         if failure is not None:
             raise connection_error(call, describe_failure(failure, settings.timeout), _host(url))
-        if size > MAX_ANSWER_BYTES:
-            raise too_big_error(call, response.status_code)
+        if size > MAX_RESPONSE_BYTES:
+            raise too_large_error(call, response.status_code)
         return b"".join(chunks)
 
     def _send(

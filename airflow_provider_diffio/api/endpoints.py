@@ -15,8 +15,8 @@ from typing import Any, Generic, Protocol, TypeVar
 from urllib.parse import quote
 
 from airflow_provider_diffio.api import models
-from airflow_provider_diffio.api.answers import Answer
 from airflow_provider_diffio.api.errors import DiffioInputError
+from airflow_provider_diffio.api.json_fields import JSONFields
 
 T = TypeVar("T")
 
@@ -63,7 +63,7 @@ class Call(Generic[T]):
     """
 
     path: str
-    read: Callable[[Answer], T]
+    read: Callable[[JSONFields], T]
     body: Mapping[str, Any] = field(default_factory=dict)
     repeatable: bool = True
     may_bill: bool = False
@@ -86,7 +86,7 @@ class EdgeCall(Generic[T]):
 
     session: models.EdgeUpload
     action: str
-    read: Callable[[Answer], T]
+    read: Callable[[JSONFields], T]
     method: str = "POST"
     content: bytes | Body = b""
     content_type: str = "application/json"
@@ -174,7 +174,7 @@ def create_generation(
     if idempotency_key is not None:
         body["idempotencyKey"] = check_idempotency_key(idempotency_key)
 
-    def read(answer: Answer) -> models.Generation:
+    def read(answer: JSONFields) -> models.Generation:
         return models.Generation(
             generation_id=answer.need_text("generationId"),
             api_project_id=answer.text("apiProjectId") or project_id,
@@ -200,7 +200,7 @@ def get_generation_progress(
     return _about_progress(generation_id, project_id, models.GenerationProgress.read)
 
 
-def look_at_generation(generation_id: str, project_id: str | None = None) -> Call[models.GenerationProgress]:
+def poll_generation(generation_id: str, project_id: str | None = None) -> Call[models.GenerationProgress]:
     """Ask the same for a long wait, which reads only what it goes by."""
     return _about_progress(generation_id, project_id, models.GenerationProgress.read_briefly)
 
@@ -399,7 +399,7 @@ def check_download_type(download_type: str) -> str:
 def _about_progress(
     generation_id: str,
     project_id: str | None,
-    read: Callable[[Answer], models.GenerationProgress],
+    read: Callable[[JSONFields], models.GenerationProgress],
 ) -> Call[models.GenerationProgress]:
     body = {"generationId": _text(generation_id, "generation_id")}
     if project_id is not None:
@@ -407,16 +407,16 @@ def _about_progress(
     return Call("get_generation_progress", read, body, project_id=project_id, generation_id=generation_id)
 
 
-def _about_project(path: str, project_id: str, read: Callable[[Answer], T]) -> Call[T]:
+def _about_project(path: str, project_id: str, read: Callable[[JSONFields], T]) -> Call[T]:
     body = {"apiProjectId": _text(project_id, "project_id")}
     return Call(path, read, body, project_id=project_id)
 
 
-def _objects(field: str, read: Callable[[Answer], T]) -> Callable[[Answer], tuple[T, ...]]:
+def _objects(field: str, read: Callable[[JSONFields], T]) -> Callable[[JSONFields], tuple[T, ...]]:
     return partial(_read_objects, field, read)
 
 
-def _read_objects(field: str, read: Callable[[Answer], T], answer: Answer) -> tuple[T, ...]:
+def _read_objects(field: str, read: Callable[[JSONFields], T], answer: JSONFields) -> tuple[T, ...]:
     return answer.need_objects(field, read)
 
 

@@ -6,7 +6,7 @@ Everything that can go wrong, as classes a user can act on.
     + DiffioConfigurationError             the connection lacks something or says something impossible
     + DiffioSourceChangedError             the recording changed while it was read
   x DiffioConnectionError                  no answer: network, TLS, timeout
-  x DiffioAnswerError                      an answer that is not what the contract says
+  x DiffioResponseError                      an answer that is not what the contract says
   x DiffioTransferError                    an upload or download that did not arrive whole
     + DiffioLinkRefusedError               a download link that the media host does not accept (any more)
   x DiffioApiError                         an answer with an error status
@@ -145,7 +145,7 @@ class DiffioConnectionError(DiffioError):
     default_advice = "Check the network, the connection's host and its proxy; a retry may succeed."
 
 
-class DiffioAnswerError(DiffioError):
+class DiffioResponseError(DiffioError):
     """An answer came that the contract does not allow: not JSON, a field missing, a redirect."""
 
     default_advice = "Check that the connection's host is the Diffio API and not a proxy or another service."
@@ -280,13 +280,13 @@ class DiffioWebhookError(DiffioError):
     """A delivery that is not proven to come from Diffio, or is not what a delivery is."""
 
     final = True
-    default_advice = "Answer it with HTTP 400 and do nothing else."
+    default_advice = "JSONFields it with HTTP 400 and do nothing else."
 
 
 class DiffioWebhookEventError(DiffioWebhookError):
     """A delivery that Diffio signed, whose body is no generation event."""
 
-    default_advice = "Answer it with HTTP 422 and do nothing else."
+    default_advice = "JSONFields it with HTTP 422 and do nothing else."
 
 
 class DiffioGenerationError(DiffioError):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from airflow_provider_diffio.api.answers import Answer, presentable
+from airflow_provider_diffio.api.json_fields import JSONFields, presentable
 
 COMPLETE = "complete"
 #: ``error`` is the word of webhooks; a progress answer that used it would mean the same.
@@ -68,7 +68,7 @@ class EdgeUpload:
     expires_at: dt.datetime | None = None
 
     @classmethod
-    def read(cls, answer: Answer) -> EdgeUpload:
+    def read(cls, answer: JSONFields) -> EdgeUpload:
         return cls(
             session_id=answer.need_text("uploadSessionId"),
             base_url=answer.need_text("edgeBaseUrl").rstrip("/"),
@@ -89,7 +89,7 @@ class SignedPutUpload:
     expires_at: dt.datetime | None = None
 
     @classmethod
-    def read(cls, answer: Answer) -> SignedPutUpload:
+    def read(cls, answer: JSONFields) -> SignedPutUpload:
         method = (answer.text("uploadMethod") or "PUT").upper()
         if method not in UPLOAD_METHODS:
             raise answer.refuse("uploadMethod", " or ".join(UPLOAD_METHODS))
@@ -103,7 +103,7 @@ class SignedPutUpload:
 @dataclass(frozen=True)
 class CreatedProject:
     """
-    Answer of ``create_project``: a project without a file, and where to send the file.
+    The response of ``create_project``: a project without a file, and where to send the file.
 
     :ivar upload: :class:`EdgeUpload` or :class:`SignedPutUpload`, told apart by the answer's shape.
     """
@@ -113,7 +113,7 @@ class CreatedProject:
     object_path: str | None = None
 
     @classmethod
-    def read(cls, answer: Answer) -> CreatedProject:
+    def read(cls, answer: JSONFields) -> CreatedProject:
         project_id = answer.need_text("apiProjectId")
         upload: EdgeUpload | SignedPutUpload
         if "uploadUrl" in answer.body and answer.object("upload") is None:
@@ -125,13 +125,13 @@ class CreatedProject:
 
 @dataclass(frozen=True)
 class EdgeUploadStart:
-    """Answer of the edge's ``start``. ``part_size_bytes`` outranks the session's when it is there."""
+    """The response of the edge's ``start``. ``part_size_bytes`` outranks the session's when it is there."""
 
     upload_id: str
     part_size_bytes: int | None = None
 
     @classmethod
-    def read(cls, answer: Answer) -> EdgeUploadStart:
+    def read(cls, answer: JSONFields) -> EdgeUploadStart:
         size = answer.whole("partSizeBytes")
         return cls(answer.need_text("uploadId"), size if size and size > 0 else None)
 
@@ -143,32 +143,32 @@ class EdgePart:
     etag: str
 
     @classmethod
-    def read(cls, answer: Answer) -> EdgePart:
+    def read(cls, answer: JSONFields) -> EdgePart:
         return cls(answer.need_text("etag"))
 
 
 @dataclass(frozen=True)
 class EdgeUploadEnd:
-    """Answer of the edge's ``complete``: what is stored now."""
+    """The response of the edge's ``complete``: what is stored now."""
 
     size_bytes: int | None
     object_key: str | None = None
 
     @classmethod
-    def read(cls, answer: Answer) -> EdgeUploadEnd:
+    def read(cls, answer: JSONFields) -> EdgeUploadEnd:
         return cls(answer.whole("sizeBytes"), answer.text("objectKey"))
 
 
 @dataclass(frozen=True)
 class UploadConfirmation:
-    """Answer of ``complete_project_upload``."""
+    """The response of ``complete_project_upload``."""
 
     api_project_id: str
     status: str
     size_bytes: int | None = None
 
     @classmethod
-    def read(cls, answer: Answer) -> UploadConfirmation:
+    def read(cls, answer: JSONFields) -> UploadConfirmation:
         return cls(
             api_project_id=answer.need_text("apiProjectId"),
             status=answer.text("status") or "uploaded",
@@ -208,7 +208,7 @@ class Project:
 @dataclass(frozen=True)
 class Generation:
     """
-    Answer of a generation's creation.
+    JSONFields of a generation's creation.
 
     :ivar generation_id: Diffio's id.
     :ivar api_project_id: the project's id.
@@ -246,7 +246,7 @@ class Stage:
     error_details: str | None = None
 
     @classmethod
-    def read(cls, answer: Answer | None) -> Stage | None:
+    def read(cls, answer: JSONFields | None) -> Stage | None:
         if answer is None:
             return None
         return cls(
@@ -272,7 +272,7 @@ class StageProgress:
     duration_seconds: float | None = None
 
     @classmethod
-    def read(cls, answer: Answer | None) -> StageProgress | None:
+    def read(cls, answer: JSONFields | None) -> StageProgress | None:
         if answer is None:
             return None
         return cls(
@@ -297,7 +297,7 @@ class Queue:
     message: str | None = None
 
     @classmethod
-    def read(cls, answer: Answer | None) -> Queue | None:
+    def read(cls, answer: JSONFields | None) -> Queue | None:
         if answer is None:
             return None
         return cls(
@@ -313,7 +313,7 @@ class Queue:
 @dataclass(frozen=True)
 class GenerationProgress:
     """
-    Answer of ``get_generation_progress``. The overall ``status`` alone decides whether it is over.
+    The response of ``get_generation_progress``. The overall ``status`` alone decides whether it is over.
 
     :ivar status: ``queued``, ``processing``, ``complete`` or ``failed``; another word means *not over*.
     :ivar has_video: whether the recording has a picture; None when Diffio does not say.
@@ -340,7 +340,7 @@ class GenerationProgress:
     restored_video: Stage | None = None
 
     @classmethod
-    def read(cls, answer: Answer) -> GenerationProgress:
+    def read(cls, answer: JSONFields) -> GenerationProgress:
         transcription = answer.object("transcription")
         return cls(
             generation_id=answer.need_text("generationId"),
@@ -359,7 +359,7 @@ class GenerationProgress:
         )
 
     @classmethod
-    def read_briefly(cls, answer: Answer) -> GenerationProgress:
+    def read_briefly(cls, answer: JSONFields) -> GenerationProgress:
         """
         Read what a wait goes by: how it stands, how far it is, its place in the queue.
 
@@ -420,7 +420,7 @@ class GenerationProgress:
 
 @dataclass(frozen=True)
 class GenerationDownload:
-    """Answer of ``get_generation_download``: a link that is itself the credential, valid for hours."""
+    """The response of ``get_generation_download``: a link that is itself the credential, valid for hours."""
 
     generation_id: str
     api_project_id: str
@@ -430,7 +430,7 @@ class GenerationDownload:
     mime_type: str | None = None
 
     @classmethod
-    def read(cls, answer: Answer) -> GenerationDownload:
+    def read(cls, answer: JSONFields) -> GenerationDownload:
         return cls(
             generation_id=answer.need_text("generationId"),
             api_project_id=answer.need_text("apiProjectId"),
@@ -455,7 +455,7 @@ class ProjectSummary:
     updated_at: dt.datetime | None = None
 
     @classmethod
-    def read(cls, answer: Answer) -> ProjectSummary:
+    def read(cls, answer: JSONFields) -> ProjectSummary:
         return cls(
             api_project_id=answer.need_text("apiProjectId"),
             status=answer.text("status"),
@@ -480,7 +480,7 @@ class GenerationSummary:
     updated_at: dt.datetime | None = None
 
     @classmethod
-    def read(cls, answer: Answer) -> GenerationSummary:
+    def read(cls, answer: JSONFields) -> GenerationSummary:
         return cls(
             generation_id=answer.need_text("generationId"),
             status=answer.text("status") or "queued",
@@ -493,7 +493,7 @@ class GenerationSummary:
 
 @dataclass(frozen=True)
 class AccountSettings:
-    """Answer of the account settings endpoints. ``billing_policy`` is passed on as Diffio sent it."""
+    """The response of the account settings endpoints. ``billing_policy`` is passed on as Diffio sent it."""
 
     api_key_id: str | None
     user_id: str | None = None
@@ -504,7 +504,7 @@ class AccountSettings:
     updated_at: dt.datetime | None = None
 
     @classmethod
-    def read(cls, answer: Answer) -> AccountSettings:
+    def read(cls, answer: JSONFields) -> AccountSettings:
         account = answer.need_object("account")
         return cls(
             api_key_id=answer.text("apiKeyId"),
@@ -539,7 +539,7 @@ class ApiKey:
     key: str | None = field(default=None, repr=False)
 
     @classmethod
-    def read(cls, answer: Answer) -> ApiKey:
+    def read(cls, answer: JSONFields) -> ApiKey:
         return cls(
             key_id=answer.need_text("keyId"),
             label=answer.text("label"),
@@ -556,7 +556,7 @@ class ApiKey:
         )
 
     @classmethod
-    def read_with_secret(cls, answer: Answer) -> ApiKey:
+    def read_with_secret(cls, answer: JSONFields) -> ApiKey:
         """Read the answer of a creation or rotation, which is useless without the plaintext key."""
         answer.need_text("key")
         return cls.read(answer)
@@ -582,7 +582,7 @@ class UsagePeriod:
     model_cents: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, answer: Answer) -> UsagePeriod:
+    def read(cls, answer: JSONFields) -> UsagePeriod:
         return cls(
             period_id=answer.text("periodId"),
             reserved_cents=answer.number("reservedCents"),
@@ -595,14 +595,14 @@ class UsagePeriod:
 
 @dataclass(frozen=True)
 class UsageSummary:
-    """Answer of ``usage/summary``, the newest period first. ``billing`` is passed on as Diffio sent it."""
+    """The response of ``usage/summary``, newest period first. ``billing`` is passed on as Diffio sent it."""
 
     api_key_id: str | None
     periods: tuple[UsagePeriod, ...]
     billing: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, answer: Answer) -> UsageSummary:
+    def read(cls, answer: JSONFields) -> UsageSummary:
         usage = answer.need_object("usage")
         return cls(
             api_key_id=usage.text("apiKeyId"),
@@ -613,7 +613,7 @@ class UsageSummary:
 
 @dataclass(frozen=True)
 class WebhookConfiguration:
-    """Answer of ``webhooks/configure``. The signing secret is not in it; Diffio's dashboard shows it."""
+    """The response of ``webhooks/configure``. It lacks the signing secret, which Diffio's dashboard shows."""
 
     api_key_id: str | None
     mode: str | None
@@ -623,7 +623,7 @@ class WebhookConfiguration:
     signing: str | None = None
 
     @classmethod
-    def read(cls, answer: Answer) -> WebhookConfiguration:
+    def read(cls, answer: JSONFields) -> WebhookConfiguration:
         webhook = answer.need_object("webhook")
         return cls(
             api_key_id=webhook.text("apiKeyId"),
@@ -637,7 +637,7 @@ class WebhookConfiguration:
 
 @dataclass(frozen=True)
 class WebhookTestEvent:
-    """Answer of ``webhooks/send_test_event``."""
+    """The response of ``webhooks/send_test_event``."""
 
     svix_message_id: str | None
     event_id: str | None
@@ -646,7 +646,7 @@ class WebhookTestEvent:
     api_key_id: str | None = None
 
     @classmethod
-    def read(cls, answer: Answer) -> WebhookTestEvent:
+    def read(cls, answer: JSONFields) -> WebhookTestEvent:
         return cls(
             svix_message_id=answer.text("svixMessageId"),
             event_id=answer.text("eventId"),
@@ -681,7 +681,7 @@ class WebhookEvent:
     transcription: str | None = None
 
     @classmethod
-    def read(cls, answer: Answer, message_id: str) -> WebhookEvent:
+    def read(cls, answer: JSONFields, message_id: str) -> WebhookEvent:
         transcription = answer.object("transcription")
         return cls(
             message_id=message_id,

@@ -3,7 +3,7 @@ When to look next and what an answer means: the one decision behind every way of
 
 :class:`GenerationWait` is told what was seen and what time it is, and says what to do. It has no clock, no
 loop and no network, so the sensor, the trigger and ``wait_for_generation`` can not drift apart. Where the
-next look is placed is the business of :mod:`~airflow_provider_diffio.api.placement`.
+next look is placed is the business of :mod:`~airflow_provider_diffio.api.poll_interval`.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import random
 from typing import NamedTuple
 
 from airflow_provider_diffio.api.errors import (
-    DiffioAnswerError,
     DiffioError,
     DiffioGenerationFailedError,
     DiffioGenerationTimeoutError,
     DiffioInputError,
+    DiffioResponseError,
 )
 from airflow_provider_diffio.api.models import GenerationProgress
-from airflow_provider_diffio.api.placement import Seen, Sighting, next_pause, remember
+from airflow_provider_diffio.api.poll_interval import Observation, Observations, next_pause, observe
 
 DEFAULT_POLL_INTERVAL = 5.0
 DEFAULT_MAX_POLL_INTERVAL = 180.0
@@ -32,7 +32,7 @@ _JITTER = 0.1
 # frozen dataclass takes, and whatever parses DAG files pays for it.
 
 
-class LookAgain(NamedTuple):
+class PollAgain(NamedTuple):
     """Not over: look again at ``at`` (seconds since the epoch)."""
 
     at: float
@@ -50,7 +50,7 @@ class Failed(NamedTuple):
     error: DiffioError
 
 
-Decision = LookAgain | Succeeded | Failed
+Decision = PollAgain | Succeeded | Failed
 
 
 class GenerationWait:
@@ -85,9 +85,9 @@ class GenerationWait:
         self.max_poll_interval = max(poll_interval, max_poll_interval)
         self.last_seen: GenerationProgress | None = None
         self._last_error: DiffioError | None = None
-        self._seen: Seen = ()
+        self._seen: Observations = ()
 
-    def begin(self, now: float, not_before: float = 0.0) -> LookAgain:
+    def begin(self, now: float, not_before: float = 0.0) -> PollAgain:
         """
         Decide when to look first, for a waiter who takes over from another one, which has just looked.
 
@@ -99,7 +99,7 @@ class GenerationWait:
             at = max(now + pause, not_before) + random.uniform(0, _JITTER * pause)  # noqa: S311 - jitter
         else:
             at = now + random.uniform(0, pause)  # noqa: S311 - jitter, not a secret
-        return LookAgain(min(at, self.deadline))
+        return PollAgain(min(at, self.deadline))
 
     def on_progress(self, progress: GenerationProgress, now: float) -> Decision:
         """Decide after an answer. The overall status alone counts; an unknown word means *not over*."""
@@ -109,8 +109,8 @@ class GenerationWait:
             return Succeeded(progress)
         if progress.is_failed:
             return Failed(self._failure(progress))
-        self._seen = remember(self._seen, Sighting.of(progress, max(0.0, now - self.started_at)))
-        return self._look_again(now, floor=0.0)
+        self._seen = observe(self._seen, Observation.of(progress, max(0.0, now - self.started_at)))
+        return self._poll_again(now, floor=0.0)
 
     def on_error(self, error: DiffioError, now: float) -> Decision:
         """
@@ -119,13 +119,13 @@ class GenerationWait:
         What may pass is ridden out until the deadline, however long it lasts: the generation goes on at
         Diffio whether or not anybody can ask about it. A Retry-After is obeyed.
         """
-        if not (error.transient or isinstance(error, DiffioAnswerError)):
+        if not (error.transient or isinstance(error, DiffioResponseError)):
             error.may_be_billed = True
             return Failed(error)
         self._last_error = error
-        return self._look_again(now, floor=error.retry_after or 0.0)
+        return self._poll_again(now, floor=error.retry_after or 0.0)
 
-    def _look_again(self, now: float, floor: float) -> Decision:
+    def _poll_again(self, now: float, floor: float) -> Decision:
         if now >= self.deadline:
             return Failed(self._timeout(now))
         elapsed = now - self.started_at
@@ -133,7 +133,7 @@ class GenerationWait:
         interval *= random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - jitter, not a secret
         # Many waiters are told the same Retry-After, so it needs the jitter too.
         floor *= random.uniform(1, 1 + _JITTER)  # noqa: S311 - jitter, not a secret
-        return LookAgain(min(now + max(interval, floor), self.deadline))
+        return PollAgain(min(now + max(interval, floor), self.deadline))
 
     def _failure(self, progress: GenerationProgress) -> DiffioGenerationFailedError:
         said = progress.failure()

@@ -8,14 +8,14 @@ from collections.abc import Collection, Mapping
 from typing import Any, TypeVar
 
 from airflow_provider_diffio.api import errors
-from airflow_provider_diffio.api.answers import Answer, presentable
 from airflow_provider_diffio.api.endpoints import Call, EdgeCall
+from airflow_provider_diffio.api.json_fields import JSONFields, presentable
 from airflow_provider_diffio.api.retry import parse_retry_after
 
 T = TypeVar("T")
 
 #: No answer of the contract comes near this; a bigger body is another service, or an attack on our memory.
-MAX_ANSWER_BYTES = 16 * 1024 * 1024
+MAX_RESPONSE_BYTES = 16 * 1024 * 1024
 
 _BY_STATUS: dict[int, type[errors.DiffioApiError]] = {
     400: errors.DiffioBadRequestError,
@@ -37,7 +37,7 @@ _BY_CODE: dict[str, type[errors.DiffioApiError]] = {
 }
 
 
-def read_answer(
+def read_response(
     call: Call[T] | EdgeCall[T],
     status: int,
     headers: Mapping[str, str],
@@ -53,12 +53,12 @@ def read_answer(
     :param body: the whole body.
     :param secrets: texts that must not show up in an error, should a server echo them.
     :raises DiffioApiError: for an error status.
-    :raises DiffioAnswerError: for a success that is not JSON or lacks what the call needs.
+    :raises DiffioResponseError: for a success that is not JSON or lacks what the call needs.
     """
     if status >= 400:
         raise _api_error(call, status, headers, body, secrets)
     if status >= 300:
-        error = _answer_error(
+        error = _response_error(
             call,
             "answered with a redirect, which is not followed, so that the API key stays with its host.",
             status,
@@ -70,13 +70,13 @@ def read_answer(
     content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type != "application/json":
         named = presentable(content_type, secrets) or "no content type"
-        raise _answer_error(call, f"answered {named} instead of JSON.", status)
+        raise _response_error(call, f"answered {named} instead of JSON.", status)
     decoded = _json(body)
     if not isinstance(decoded, dict):
-        raise _answer_error(call, "answered something that is not a JSON object.", status)
+        raise _response_error(call, "answered something that is not a JSON object.", status)
     try:
-        return call.read(Answer(decoded, call.name))
-    except errors.DiffioAnswerError as error:
+        return call.read(JSONFields(decoded, call.name))
+    except errors.DiffioResponseError as error:
         _place(error, call, status)
         raise
 
@@ -97,9 +97,9 @@ def connection_error(
     return error
 
 
-def too_big_error(call: Call[Any] | EdgeCall[Any], status: int) -> errors.DiffioAnswerError:
+def too_large_error(call: Call[Any] | EdgeCall[Any], status: int) -> errors.DiffioResponseError:
     """Make the error for an answer whose body is longer than any that the contract knows."""
-    return _answer_error(call, f"answered more than {MAX_ANSWER_BYTES} bytes.", status)
+    return _response_error(call, f"answered more than {MAX_RESPONSE_BYTES} bytes.", status)
 
 
 def _api_error(
@@ -175,8 +175,8 @@ def _what_came(status: int, headers: Mapping[str, str]) -> str:
     return f"HTTP {status} with a body of type {content_type or 'unknown'}."
 
 
-def _answer_error(call: Call[Any] | EdgeCall[Any], what: str, status: int) -> errors.DiffioAnswerError:
-    error = errors.DiffioAnswerError(f"{call.name} {what}", endpoint=call.name)
+def _response_error(call: Call[Any] | EdgeCall[Any], what: str, status: int) -> errors.DiffioResponseError:
+    error = errors.DiffioResponseError(f"{call.name} {what}", endpoint=call.name)
     _place(error, call, status)
     return error
 
@@ -188,7 +188,7 @@ def _place(error: errors.DiffioError, call: Call[Any] | EdgeCall[Any], status: i
         error.project_id = call.project_id
         error.generation_id = call.generation_id
         error.may_be_billed = call.may_bill
-        if call.may_bill and isinstance(error, errors.DiffioAnswerError):
+        if call.may_bill and isinstance(error, errors.DiffioResponseError):
             error.advice = _advice_for_lost_purchase(call)
 
 

@@ -30,7 +30,7 @@ from airflow_provider_diffio.api.models import CreatedProject, EdgeUpload, Signe
 log = logging.getLogger(__name__)
 
 #: Parts of one upload that are under way at once.
-UPLOAD_LANES = 3
+UPLOAD_CONCURRENCY = 3
 #: Diffio's limit of one upload; the session of each upload names the limit that is in force.
 MAX_UPLOAD_BYTES = 2 * 1024**3
 #: Diffio numbers parts up to here.
@@ -180,7 +180,7 @@ def upload(
     source: Source,
     content_type: str,
     *,
-    lanes: int = UPLOAD_LANES,
+    concurrency: int = UPLOAD_CONCURRENCY,
     options: Options = None,
 ) -> None:
     """
@@ -190,7 +190,7 @@ def upload(
     :param project: the answer.
     :param source: what to send.
     :param content_type: as announced to ``create_project``.
-    :param lanes: parts under way at once.
+    :param concurrency: parts under way at once.
     :param options: what the calls do differently.
     :raises DiffioSourceChangedError: when the recording changed meanwhile.
     :raises DiffioError: when it did not arrive whole; a multipart upload is given up first.
@@ -203,7 +203,7 @@ def upload(
             source.check_unchanged()
         else:
             check_size(source.name, source.size_bytes, project.upload.max_bytes)
-            _EdgeTransfer(client, project.upload, source, lanes, options).run()
+            _EdgeTransfer(client, project.upload, source, concurrency, options).run()
     except DiffioError as error:
         error.project_id = project.api_project_id
         raise
@@ -214,7 +214,7 @@ class _EdgeTransfer:
     client: DiffioClient
     session: EdgeUpload
     source: Source
-    lanes: int
+    concurrency: int
     options: Options
 
     def run(self) -> None:
@@ -251,7 +251,9 @@ class _EdgeTransfer:
                 stop.set()
                 raise
 
-        with ThreadPoolExecutor(min(self.lanes, len(spans)), thread_name_prefix="diffio-upload") as pool:
+        with ThreadPoolExecutor(
+            min(self.concurrency, len(spans)), thread_name_prefix="diffio-upload"
+        ) as pool:
             sent = {number: pool.submit(send, number) for number in spans}
             try:
                 wait(sent.values(), return_when=FIRST_EXCEPTION)

@@ -50,14 +50,14 @@ class DiffioHook(BaseHook):
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:
         """Return the form's fields for Airflow before 3.2, which asks the hook and not the provider info."""
-        from airflow_provider_diffio.hooks.form import connection_form_widgets
+        from airflow_provider_diffio.hooks.connection_form import connection_form_widgets
 
         return connection_form_widgets()
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
         """Return how the form's standard fields look, for Airflow before 3.2."""
-        from airflow_provider_diffio.hooks.form import ui_field_behaviour
+        from airflow_provider_diffio.hooks.connection_form import ui_field_behaviour
 
         return ui_field_behaviour()
 

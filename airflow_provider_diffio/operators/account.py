@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from airflow_provider_diffio.api.errors import DiffioAnswerError
+from airflow_provider_diffio.api.errors import DiffioResponseError
 from airflow_provider_diffio.api.models import UsagePeriod
 from airflow_provider_diffio.operators.base import DiffioOperator
-from airflow_provider_diffio.outcomes import airflow_outcomes
+from airflow_provider_diffio.steps.failures import airflow_failures
 
 
 class DiffioUsageSummaryOperator(DiffioOperator):
@@ -33,13 +33,13 @@ class DiffioUsageSummaryOperator(DiffioOperator):
         self.api_key_id = api_key_id
 
     def execute(self, context: Any) -> dict[str, Any]:
-        with airflow_outcomes():
+        with airflow_failures():
             usage = self.hook.get_usage_summary(self.api_key_id)
         periods = [_plain(period) for period in usage.periods]
         total = periods[0]["total_cents"] if periods else 0
         if total is None:
             # A guard that takes "unknown" for "nothing" would guard nothing.
-            raise DiffioAnswerError(
+            raise DiffioResponseError(
                 "Diffio did not say what the newest billing period has cost.", endpoint="usage/summary"
             )
         self.log.info("The newest billing period has cost %s cents.", total)
@@ -65,7 +65,7 @@ class DiffioAccountSettingsOperator(DiffioOperator):
     """
 
     def execute(self, context: Any) -> dict[str, Any]:
-        with airflow_outcomes():
+        with airflow_failures():
             settings = self.hook.get_account_settings()
         updated_at = settings.updated_at.isoformat() if settings.updated_at else None
         return {

@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_provider_diffio.task import DiffioTask
+from airflow_provider_diffio.steps.base import DiffioTask
 
 
 class DiffioOperator(DiffioTask, BaseOperator):

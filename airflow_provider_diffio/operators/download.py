@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from airflow_provider_diffio.announcing import announce
 from airflow_provider_diffio.lineage import Dataset, Lineage, LineageTask, restored_files
 from airflow_provider_diffio.links import DiffioRestoredFileLink, show_none
-from airflow_provider_diffio.memory import TaskMemory
 from airflow_provider_diffio.operators.base import DiffioOperator
-from airflow_provider_diffio.outcomes import airflow_outcomes
-from airflow_provider_diffio.saving import Destination, Overwrite, save_once
-from airflow_provider_diffio.values import read_generation_ids
+from airflow_provider_diffio.steps.asset_events import announce
+from airflow_provider_diffio.steps.download import Destination, Overwrite, save_once
+from airflow_provider_diffio.steps.failures import airflow_failures
+from airflow_provider_diffio.steps.task_state import TaskMemory
+from airflow_provider_diffio.steps.xcom import read_generation_ids
 
 
 class DiffioDownloadOperator(LineageTask, DiffioOperator):
@@ -77,7 +77,7 @@ class DiffioDownloadOperator(LineageTask, DiffioOperator):
 
     def execute(self, context: Any) -> dict[str, Any]:
         show_none(self)
-        with airflow_outcomes():
+        with airflow_failures():
             generation_id, project_id = read_generation_ids(self.generation)
             destination = Destination(
                 path=self.path,

@@ -13,12 +13,12 @@ from airflow_provider_diffio.api.polling import (
     DEFAULT_TIMEOUT,
 )
 from airflow_provider_diffio.lineage import Dataset, Lineage, LineageTask
-from airflow_provider_diffio.memory import TaskMemory
 from airflow_provider_diffio.operators.base import DiffioOperator
-from airflow_provider_diffio.outcomes import airflow_outcomes
-from airflow_provider_diffio.purchase import Order, TaskIdentity, buy
-from airflow_provider_diffio.values import finished_value, read_project_id
-from airflow_provider_diffio.waiting import Wait, check_waiting, resume, wait_or_defer
+from airflow_provider_diffio.steps.create_generation import Order, TaskIdentity, buy
+from airflow_provider_diffio.steps.failures import airflow_failures
+from airflow_provider_diffio.steps.task_state import TaskMemory
+from airflow_provider_diffio.steps.wait import Wait, check_waiting, resume, wait_or_defer
+from airflow_provider_diffio.steps.xcom import finished_value, read_project_id
 
 
 class DiffioCreateGenerationOperator(LineageTask, DiffioOperator):
@@ -89,7 +89,7 @@ class DiffioCreateGenerationOperator(LineageTask, DiffioOperator):
         self.timeout = timeout
 
     def execute(self, context: Any) -> dict[str, Any]:
-        with airflow_outcomes():
+        with airflow_failures():
             check_waiting(self)
             order = Order(
                 project_id=read_project_id(self.project),
@@ -115,7 +115,7 @@ class DiffioCreateGenerationOperator(LineageTask, DiffioOperator):
         generation: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """Go on after the deferral: ask Diffio what became of the generation."""
-        with airflow_outcomes():
+        with airflow_failures():
             carried = {"generation": generation or _from_event(event)}
             progress = resume(self, self.hook, event, wait, carried=carried)
         return self._returns(finished_value(carried["generation"], progress))

@@ -7,10 +7,10 @@ from typing import Any
 
 from airflow_provider_diffio.lineage import Dataset, Lineage, LineageTask
 from airflow_provider_diffio.links import DiffioRecordingLink, show_none
-from airflow_provider_diffio.memory import TaskMemory
 from airflow_provider_diffio.operators.base import DiffioOperator
-from airflow_provider_diffio.outcomes import airflow_outcomes
-from airflow_provider_diffio.uploading import Recording, upload_once
+from airflow_provider_diffio.steps.create_project import Recording, upload_once
+from airflow_provider_diffio.steps.failures import airflow_failures
+from airflow_provider_diffio.steps.task_state import TaskMemory
 
 
 class DiffioCreateProjectOperator(LineageTask, DiffioOperator):
@@ -69,7 +69,7 @@ class DiffioCreateProjectOperator(LineageTask, DiffioOperator):
 
     def execute(self, context: Any) -> dict[str, Any]:
         show_none(self)
-        with airflow_outcomes():
+        with airflow_failures():
             project = upload_once(self.hook, Recording.of_task(self), TaskMemory.of(context))
             DiffioRecordingLink.show(self, context, self.source, self.source_conn_id)
         return self._returns(project.to_value())

@@ -8,7 +8,6 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import conf
 
-from airflow_provider_diffio.announcing import announce
 from airflow_provider_diffio.api.errors import DiffioError
 from airflow_provider_diffio.api.polling import (
     DEFAULT_MAX_POLL_INTERVAL,
@@ -17,13 +16,14 @@ from airflow_provider_diffio.api.polling import (
 )
 from airflow_provider_diffio.lineage import Dataset, Lineage, LineageTask, restored_files
 from airflow_provider_diffio.links import DiffioRecordingLink, DiffioRestoredFileLink, show_none
-from airflow_provider_diffio.memory import TaskMemory
 from airflow_provider_diffio.operators.base import DiffioOperator
-from airflow_provider_diffio.outcomes import airflow_outcomes
-from airflow_provider_diffio.purchase import Order, TaskIdentity, buy
-from airflow_provider_diffio.saving import Destination, Overwrite, save_once
-from airflow_provider_diffio.uploading import Recording, upload_once
-from airflow_provider_diffio.waiting import Wait, check_waiting, resume, wait_or_defer
+from airflow_provider_diffio.steps.asset_events import announce
+from airflow_provider_diffio.steps.create_generation import Order, TaskIdentity, buy
+from airflow_provider_diffio.steps.create_project import Recording, upload_once
+from airflow_provider_diffio.steps.download import Destination, Overwrite, save_once
+from airflow_provider_diffio.steps.failures import airflow_failures
+from airflow_provider_diffio.steps.task_state import TaskMemory
+from airflow_provider_diffio.steps.wait import Wait, check_waiting, resume, wait_or_defer
 
 
 class DiffioRestoreOperator(LineageTask, DiffioOperator):
@@ -132,7 +132,7 @@ class DiffioRestoreOperator(LineageTask, DiffioOperator):
 
     def execute(self, context: Any) -> dict[str, Any]:
         show_none(self)
-        with airflow_outcomes():
+        with airflow_failures():
             memory = TaskMemory.of(context)
             check_waiting(self)
             self._order(project_id="").check()
@@ -149,7 +149,7 @@ class DiffioRestoreOperator(LineageTask, DiffioOperator):
         self, context: Any, event: Any = None, wait: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
         """Go on after the deferral: ask Diffio what became of the generation, and download it."""
-        with airflow_outcomes():
+        with airflow_failures():
             resume(self, self.hook, event, wait, carried={})
             fields = wait or event
             DiffioRecordingLink.show(self, context, self.source, self.source_conn_id)

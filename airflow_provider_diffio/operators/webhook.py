@@ -10,7 +10,7 @@ from airflow.providers.common.compat.sdk import conf
 
 from airflow_provider_diffio.api.errors import DiffioInputError
 from airflow_provider_diffio.operators.base import DiffioOperator
-from airflow_provider_diffio.outcomes import airflow_outcomes
+from airflow_provider_diffio.steps.failures import airflow_failures
 
 #: What becomes asset events.
 FINISHED = ("generation.completed", "generation.failed")
@@ -56,7 +56,7 @@ class DiffioConfigureWebhookOperator(DiffioOperator):
         self.api_key_id = api_key_id
 
     def execute(self, context: Any) -> dict[str, Any]:
-        with airflow_outcomes():
+        with airflow_failures():
             configured = self.hook.configure_webhook(
                 self.url or receiver_url(self.diffio_conn_id),
                 self.event_types,
@@ -104,7 +104,7 @@ class DiffioSendWebhookTestEventOperator(DiffioOperator):
         self.sample_payload = sample_payload
 
     def execute(self, context: Any) -> dict[str, Any]:
-        with airflow_outcomes():
+        with airflow_failures():
             sent = self.hook.send_webhook_test_event(
                 self.event_type,
                 mode=self.mode,

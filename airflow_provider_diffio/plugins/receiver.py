@@ -25,7 +25,7 @@ from airflow_provider_diffio.api.errors import (
     DiffioWebhookEventError,
 )
 from airflow_provider_diffio.plugins.deliveries import Deliveries
-from airflow_provider_diffio.plugins.leftovers import Leftovers
+from airflow_provider_diffio.plugins.requeue import Requeue
 from airflow_provider_diffio.plugins.secrets import WebhookSecrets, connection_secrets
 from airflow_provider_diffio.plugins.wakeup import WakeUp
 
@@ -43,7 +43,7 @@ BODY_SECONDS = 10.0
 #: Refusals leave at whole multiples of this, so that their time says nothing about what was looked up.
 REFUSAL_SECONDS = 0.25
 #: Deliveries in hand at once in one process; more are asked to come again.
-MAX_IN_HAND = 256
+MAX_IN_FLIGHT = 256
 #: The shape of the three headers. Anything else is no delivery, and is refused before anything is looked up.
 MESSAGE_ID = re.compile(r"[A-Za-z0-9_.\-]{1,200}\Z")
 TIMESTAMP = re.compile(r"[0-9]{1,12}\Z")
@@ -90,10 +90,10 @@ class Receiver:
     def __init__(self, secrets: WebhookSecrets | None = None, deliveries: Deliveries | None = None) -> None:
         self._secrets = secrets or WebhookSecrets(connection_secrets)
         self._deliveries = deliveries or Deliveries()
-        self._leftovers = Leftovers()
+        self._requeue = Requeue()
         self._wake_up = WakeUp()
-        self._log = QuietLog()
-        self._in_hand = 0
+        self._log = RateLimitedLog()
+        self._in_flight = 0
         self._verifying: Any = None
         self._storing: Any = None
 
@@ -101,9 +101,9 @@ class Receiver:
         """Answer one request."""
         from starlette.responses import JSONResponse
 
-        if self._in_hand >= MAX_IN_HAND:
+        if self._in_flight >= MAX_IN_FLIGHT:
             return JSONResponse({"detail": "Busy."}, 503, {"retry-after": "5", "connection": "close"})
-        self._in_hand += 1
+        self._in_flight += 1
         try:
             payload = await _read_delivery(request)
             # Not counted from the request's arrival: whoever dictates the body's pace could then see on
@@ -116,7 +116,7 @@ class Receiver:
         except RefusedError as error:
             refusal = error
         finally:
-            self._in_hand -= 1
+            self._in_flight -= 1
         if isinstance(refusal, NotVerifiedError):
             await asyncio.sleep(REFUSAL_SECONDS - (time.monotonic() - began) % REFUSAL_SECONDS)
         return JSONResponse({"detail": refusal.text}, refusal.status, refusal.headers())
@@ -155,7 +155,7 @@ class Receiver:
                 event.generation_id,
             )
         elif outcome == "accepted":
-            self._leftovers.delivered(conn_id, event.event_type)
+            self._requeue.delivered(conn_id, event.event_type)
             _log.info(
                 "Delivery %s: generation %s, %s.", event.message_id, event.generation_id, event.event_type
             )
@@ -188,7 +188,7 @@ class Receiver:
         return event
 
 
-class QuietLog:
+class RateLimitedLog:
     """Logs why deliveries are refused, at most once a second: strangers must not fill the disk."""
 
     def __init__(self, *, now: Callable[[], float] = time.monotonic) -> None:

@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_diffio.assets import STATUS_OF_EVENT
-from airflow_provider_diffio.wakeup import wake_up_enabled
+from airflow_provider_diffio.config import wake_up_enabled
 
 if TYPE_CHECKING:
     from airflow_provider_diffio.api.models import WebhookEvent

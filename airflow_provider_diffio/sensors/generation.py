@@ -29,10 +29,10 @@ from airflow_provider_diffio.api.polling import (
     Succeeded,
 )
 from airflow_provider_diffio.lineage import Dataset, Lineage, LineageTask
-from airflow_provider_diffio.outcomes import airflow_outcomes
-from airflow_provider_diffio.task import DiffioTask
-from airflow_provider_diffio.values import finished_value, read_generation_ids
-from airflow_provider_diffio.waiting import ProgressLog, Wait, look, resume, wait_or_defer
+from airflow_provider_diffio.steps.base import DiffioTask
+from airflow_provider_diffio.steps.failures import airflow_failures
+from airflow_provider_diffio.steps.wait import ProgressLog, Wait, look, resume, wait_or_defer
+from airflow_provider_diffio.steps.xcom import finished_value, read_generation_ids
 
 
 class DiffioGenerationSensor(LineageTask, DiffioTask, BaseSensorOperator):
@@ -108,7 +108,7 @@ class DiffioGenerationSensor(LineageTask, DiffioTask, BaseSensorOperator):
 
     def poke(self, context: Any) -> PokeReturnValue:
         """Look once. Airflow's own ``timeout`` counts here, so there is no deadline of ours."""
-        with airflow_outcomes():
+        with airflow_failures():
             generation_id, project_id = read_generation_ids(self.generation)
             waiting = GenerationWait(
                 generation_id=generation_id,
@@ -127,7 +127,7 @@ class DiffioGenerationSensor(LineageTask, DiffioTask, BaseSensorOperator):
     def _outcomes(self) -> Iterator[None]:
         """Give our errors the meaning that Airflow's documentation gives to those of any sensor."""
         try:
-            with airflow_outcomes():
+            with airflow_failures():
                 try:
                     yield
                 except (DiffioGenerationFailedError, DiffioGenerationTimeoutError) as error:

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from airflow_provider_diffio.storage.aside import Aside
-from airflow_provider_diffio.storage.failures import already_there
+from airflow_provider_diffio.storage.background import BackgroundWorker
+from airflow_provider_diffio.storage.errors import already_there
 from airflow_provider_diffio.storage.location import FileFacts, Location
 from airflow_provider_diffio.storage.writer import Sink, is_part_name, part_name
 
@@ -97,7 +97,7 @@ class LocalSink:
         self._file: io.BufferedWriter | None = None
         self._created = False
         self._unsynced = 0
-        self._syncing = Aside("diffio-sync")
+        self._syncing = BackgroundWorker("diffio-sync")
 
     def open(self) -> None:
         """Create the directories and the hidden file, with the permissions that the umask allows."""

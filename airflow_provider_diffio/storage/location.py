@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from airflow_provider_diffio.api.errors import DiffioInputError
-from airflow_provider_diffio.storage.failures import store_failures
-from airflow_provider_diffio.storage.names import check_component
+from airflow_provider_diffio.storage.errors import store_failures
+from airflow_provider_diffio.storage.file_names import check_component
 from airflow_provider_diffio.storage.writer import Sink, Writer, publishing
 
 _HASH_BLOCK_BYTES = 2**20

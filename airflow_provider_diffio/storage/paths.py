@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_diffio.api.errors import DiffioConfigurationError, DiffioInputError
-from airflow_provider_diffio.storage.failures import cause_of, reason_of
+from airflow_provider_diffio.storage.errors import cause_of, reason_of
+from airflow_provider_diffio.storage.file_names import check_printable, relative_parts
 from airflow_provider_diffio.storage.local import LocalLocation
 from airflow_provider_diffio.storage.location import Location
-from airflow_provider_diffio.storage.names import check_printable, relative_parts
 from airflow_provider_diffio.storage.remote import RemoteLocation
 
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?:(?P<user>[^/@]*)@)?(?P<rest>.*)", re.DOTALL)

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from airflow_provider_diffio.storage.failures import already_there, store_failures
+from airflow_provider_diffio.storage.errors import already_there, store_failures
 from airflow_provider_diffio.storage.location import FileFacts, Location
 from airflow_provider_diffio.storage.writer import WRITE_BLOCK_BYTES, Sink, part_name
 
@@ -286,14 +286,14 @@ class MoveSink(_RemoteSink):
 
     def _move_around(self) -> None:
         """Replace a file in a store that does not move onto one; put the old one back when that fails."""
-        aside = self._beside()
-        self._move(self._location.key, aside)
+        displaced = self._beside()
+        self._move(self._location.key, displaced)
         try:
             self._move(self._part, self._location.key)
         except BaseException:
-            self._move(aside, self._location.key)
+            self._move(displaced, self._location.key)
             raise
-        self._remove(aside)
+        self._remove(displaced)
 
     def _move(self, source: str, target: str) -> None:
         """Rename if the store can; not by fsspec's own ``mv``, to which ``[1]`` in a name is a pattern."""

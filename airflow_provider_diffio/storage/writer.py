@@ -10,15 +10,15 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from airflow_provider_diffio.api.errors import DiffioTransferError
-from airflow_provider_diffio.storage.aside import Aside
-from airflow_provider_diffio.storage.failures import store_failures
+from airflow_provider_diffio.storage.background import BackgroundWorker
+from airflow_provider_diffio.storage.errors import store_failures
 
 #: Bytes that are handed to a store at a time: also the size of a part of an upload to an object store.
 WRITE_BLOCK_BYTES = 8 * 2**20
 
 #: From this length on a block is worth another thread, which computes the digest while the block is written
 #: and the next one comes in: it takes about as long as these two.
-_HASH_ASIDE_BYTES = 128 * 2**10
+_HASH_IN_BACKGROUND_BYTES = 128 * 2**10
 
 _PART_SUFFIX = ".part"
 _LONGEST_STEM_BYTES = 200
@@ -53,7 +53,7 @@ class Writer:
         self.size_bytes = 0
         self._sink = sink
         self._digest = hashlib.sha256()
-        self._hashing = Aside("diffio-sha256")
+        self._hashing = BackgroundWorker("diffio-sha256")
         self._expected_size: int | None = None
         self._expected_sha256: str | None = None
         self._checks: list[Callable[[Writer], None]] = []
@@ -125,7 +125,7 @@ class Writer:
             check(self)
 
     def _append(self, block: bytes) -> None:
-        if len(block) >= _HASH_ASIDE_BYTES:
+        if len(block) >= _HASH_IN_BACKGROUND_BYTES:
             self._hashing.start(self._digest.update, block)
         else:
             self._hashing.wait()

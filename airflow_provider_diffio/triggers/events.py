@@ -12,8 +12,15 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.triggers import BaseEventTrigger
 from airflow.triggers.base import TriggerEvent
 
-from airflow_provider_diffio.triggers.lookout import read_settings
-from airflow_provider_diffio.watching import LANES, STATUSES, Listed, Listing, ReportBook, generation_value
+from airflow_provider_diffio.triggers._shared_poller import read_settings
+from airflow_provider_diffio.triggers._watermark import (
+    CONCURRENCY,
+    STATUSES,
+    Listed,
+    Listing,
+    ReportBook,
+    generation_value,
+)
 
 if TYPE_CHECKING:
     from airflow_provider_diffio.api.async_client import DiffioAsyncClient
@@ -27,7 +34,7 @@ Save = Callable[[], Awaitable[None]]
 _log = logging.getLogger(__name__)
 
 
-class Look:
+class Poll:
     """What one look at the lists found, and what to store once its events are in Airflow's database."""
 
     def __init__(self, listed: tuple[Listed, ...]) -> None:
@@ -54,11 +61,11 @@ class DiffioGenerationEventTrigger(BaseEventTrigger):
     triggerer runs is missed, or, with ``lookback``, reported again.
 
     **How many requests.** On Airflow 3.3 and later all triggers of a triggerer with the same connection and
-    interval share one look; before that each looks for itself.
+    interval share one look; before that each polls for itself.
 
     :param diffio_conn_id: id of the Diffio connection.
     :param status: ``complete`` (default) or ``failed``.
-    :param poll_interval: seconds between looks; 60 by default, 10 at least.
+    :param poll_interval: seconds between polls; 60 by default, 10 at least.
     :param lookback: seconds; without a stored state, also report what finished so long before the first
         look. 0 by default.
     :raises ValueError: for another status, a shorter interval or a negative lookback.
@@ -103,29 +110,29 @@ class DiffioGenerationEventTrigger(BaseEventTrigger):
         return ("diffio", self.diffio_conn_id, self.poll_interval)
 
     @classmethod
-    def create_shared_stream_producer(cls, kwargs: Mapping[str, Any]) -> LookProducer:
-        """Return what looks, and is told when events are stored (Airflow 3.3 and later)."""
-        return LookProducer(kwargs["diffio_conn_id"], float(kwargs["poll_interval"]))
+    def create_shared_stream_producer(cls, kwargs: Mapping[str, Any]) -> PollProducer:
+        """Return what polls, and is told when events are stored (Airflow 3.3 and later)."""
+        return PollProducer(kwargs["diffio_conn_id"], float(kwargs["poll_interval"]))
 
-    async def filter_shared_stream(self, shared_stream: AsyncIterator[Look]) -> AsyncIterator[TriggerEvent]:
+    async def filter_shared_stream(self, shared_stream: AsyncIterator[Poll]) -> AsyncIterator[TriggerEvent]:
         """Make this trigger's events of what the shared look found."""
-        async for look in shared_stream:
+        async for poll in shared_stream:
             changed = False
             if self._book is None:
-                self._book, changed = await self._open_book(look.listed)
-            fresh = self._book.news(look.listed)[:MAX_REPORTED]
+                self._book, changed = await self._open_book(poll.listed)
+            fresh = self._book.news(poll.listed)[:MAX_REPORTED]
             confirmed = await self._confirm(fresh) if fresh else {}
             if confirmed:
                 self.log.info("%d generations %s since the last look.", len(confirmed), self.status)
                 yield TriggerEvent({"generations": list(confirmed.values())})
                 self._book.enter(confirmed)
-            self._book.settle(look.listed)
+            self._book.settle(poll.listed)
             if changed or confirmed:
-                look.saves.append(self._saver(self._book.state()))
+                poll.saves.append(self._saver(self._book.state()))
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Look alone, on Airflow before 3.3."""
-        async for event in self.filter_shared_stream(looks(self.diffio_conn_id, self.poll_interval)):
+        """Poll alone, on Airflow before 3.3."""
+        async for event in self.filter_shared_stream(polls(self.diffio_conn_id, self.poll_interval)):
             yield event
 
     async def _open_book(self, listed: Sequence[Listed]) -> tuple[ReportBook, bool]:
@@ -164,11 +171,11 @@ class DiffioGenerationEventTrigger(BaseEventTrigger):
         from airflow_provider_diffio.api import endpoints
         from airflow_provider_diffio.api.errors import DiffioError, DiffioNotFoundError
 
-        lanes = asyncio.Semaphore(LANES)
+        slots = asyncio.Semaphore(CONCURRENCY)
 
         async def ask(client: DiffioAsyncClient, listed: Listed) -> Mapping[str, Any] | None:
             generation_id = listed.generation.generation_id
-            async with lanes:
+            async with slots:
                 try:
                     progress = await client.call(
                         endpoints.get_generation_progress(generation_id, listed.project.api_project_id)
@@ -188,7 +195,7 @@ class DiffioGenerationEventTrigger(BaseEventTrigger):
         return {listed: value for listed, value in zip(fresh, values, strict=True) if value is not None}
 
 
-class LookProducer:
+class PollProducer:
     """Airflow 3.3's ``SharedStreamProducer``: one look for several triggers, and word of what is stored."""
 
     def __init__(self, diffio_conn_id: str, poll_interval: float) -> None:
@@ -196,10 +203,10 @@ class LookProducer:
         self._interval = poll_interval
         self._unsaved: list[Save] = []
 
-    async def open_stream(self) -> AsyncIterator[tuple[Look, Look]]:
-        """Look for ever."""
-        async for look in looks(self._conn_id, self._interval):
-            yield look, look
+    async def open_stream(self) -> AsyncIterator[tuple[Poll, Poll]]:
+        """Poll for ever."""
+        async for poll in polls(self._conn_id, self._interval):
+            yield poll, poll
 
     async def advance(self, batch: Sequence[Any]) -> None:
         """Store what was reported, now that the events are in Airflow's database."""
@@ -217,23 +224,23 @@ class LookProducer:
                 return
             self._unsaved.pop(0)
 
-    def get_advance_lane(self, broker_payload: Look) -> Hashable:
+    def get_advance_lane(self, broker_payload: Poll) -> Hashable:
         """One lane: each state includes the ones before it."""
         return None
 
     async def aclose(self) -> None:
-        """Nothing is kept open between looks."""
+        """Nothing is kept open between polls."""
 
 
-async def looks(diffio_conn_id: str, poll_interval: float) -> AsyncIterator[Look]:
-    """Look at a connection's lists for ever; what goes wrong is logged and tried again."""
+async def polls(diffio_conn_id: str, poll_interval: float) -> AsyncIterator[Poll]:
+    """Poll at a connection's lists for ever; what goes wrong is logged and tried again."""
     from airflow_provider_diffio.api.errors import DiffioError
 
     listing = Listing()
     while True:
         try:
             async with await open_client(diffio_conn_id) as client:
-                listed = await listing.look(client)
+                listed = await listing.poll(client)
         except DiffioError as error:
             _log.warning("Could not look for finished generations of %s: %s", diffio_conn_id, error)
         except Exception as error:
@@ -242,7 +249,7 @@ async def looks(diffio_conn_id: str, poll_interval: float) -> AsyncIterator[Look
                 "Could not look for finished generations of %s: %s", diffio_conn_id, type(error).__name__
             )
         else:
-            yield Look(listed)
+            yield Poll(listed)
         # Not in step with other triggerers and connections.
         await asyncio.sleep(poll_interval * random.uniform(0.9, 1.0))  # noqa: S311
 

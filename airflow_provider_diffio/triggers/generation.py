@@ -11,10 +11,10 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_diffio.api import endpoints
 from airflow_provider_diffio.api.errors import DiffioError
-from airflow_provider_diffio.api.polling import Failed, GenerationWait, LookAgain, Succeeded
-from airflow_provider_diffio.task import kill_notice
-from airflow_provider_diffio.triggers.lookout import Lookout, join_lookout, sleep_until
-from airflow_provider_diffio.waiting import ProgressLog, event_status
+from airflow_provider_diffio.api.polling import Failed, GenerationWait, PollAgain, Succeeded
+from airflow_provider_diffio.steps.base import kill_notice
+from airflow_provider_diffio.steps.wait import ProgressLog, event_status
+from airflow_provider_diffio.triggers._shared_poller import SharedPoller, join_shared_poller, sleep_until
 
 
 class DiffioGenerationTrigger(BaseTrigger):
@@ -32,8 +32,8 @@ class DiffioGenerationTrigger(BaseTrigger):
     :param deadline: when to give up, in seconds since the epoch.
     :param not_before: no event before this time, in seconds since the epoch: an event within seconds of the
         deferral makes Airflow's scheduler fail the task.
-    :param poll_interval: seconds between looks at least.
-    :param max_poll_interval: seconds between looks at most.
+    :param poll_interval: seconds between polls at least.
+    :param max_poll_interval: seconds between polls at most.
     """
 
     def __init__(
@@ -101,18 +101,18 @@ class DiffioGenerationTrigger(BaseTrigger):
     async def _status(self) -> str:
         from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
-        lookout = join_lookout(self.diffio_conn_id)
+        poller = join_shared_poller(self.diffio_conn_id)
         try:
-            await self._open(lookout)
-            return event_status(await self._wait(lookout))
+            await self._open(poller)
+            return event_status(await self._wait(poller))
         except (DiffioError, AirflowNotFoundException) as error:
-            # The resumed task runs into the same, and says so where its user looks.
+            # The resumed task runs into the same, and says so where its user polls.
             self.log.error("Waiting ends: %s", error)  # noqa: TRY400 - the sentence says it all
             return "error"
         finally:
-            await lookout.leave()
+            await poller.leave()
 
-    async def _wait(self, lookout: Lookout) -> Succeeded | Failed:
+    async def _wait(self, poller: SharedPoller) -> Succeeded | Failed:
         waiting = GenerationWait(
             generation_id=self.generation_id,
             project_id=self.project_id,
@@ -121,33 +121,33 @@ class DiffioGenerationTrigger(BaseTrigger):
             poll_interval=self.poll_interval,
             max_poll_interval=self.max_poll_interval,
         )
-        call = endpoints.look_at_generation(self.generation_id, self.project_id)
+        call = endpoints.poll_generation(self.generation_id, self.project_id)
         progress_log = ProgressLog(self.log)
-        await lookout.first_turn(waiting.begin(time.time(), self.not_before).at, self.deadline)
+        await poller.wait_first_allowed(waiting.begin(time.time(), self.not_before).at, self.deadline)
         while True:
-            await lookout.turn(self.deadline)
+            await poller.wait_allowed(self.deadline)
             try:
-                progress = await lookout.look(call)
+                progress = await poller.poll(call)
             except DiffioError as error:
                 progress_log.trouble(error)
                 decision = waiting.on_error(error, time.time())
             else:
                 decision = waiting.on_progress(progress, time.time())
-                if isinstance(decision, LookAgain):
-                    # How it ended is told by the task, which looks itself.
+                if isinstance(decision, PollAgain):
+                    # How it ended is told by the task, which polls itself.
                     progress_log.seen(progress)
                 del progress  # not kept through the wait, by thousands
-            if not isinstance(decision, LookAgain):
+            if not isinstance(decision, PollAgain):
                 return decision
-            await lookout.sleep_until(decision.at)
+            await poller.sleep_until(decision.at)
 
-    async def _open(self, lookout: Lookout) -> None:
+    async def _open(self, poller: SharedPoller) -> None:
         """Read the connection, riding out trouble of Airflow's own until the deadline."""
         from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
         while True:
             try:
-                return await lookout.open()
+                return await poller.open()
             except (DiffioError, AirflowNotFoundException):
                 raise
             except Exception as error:

@@ -119,7 +119,7 @@ def settings_for(target: Sandbox | Scripted | str, **changes: Any) -> ClientSett
 
 
 @dataclass
-class Bench:
+class UploadHarness:
     """A client whose naps take no time and whose announced secrets are remembered."""
 
     client: DiffioClient
@@ -128,15 +128,15 @@ class Bench:
 
 
 @pytest.fixture
-def bench_for() -> Iterator[Callable[..., Bench]]:
+def harness_for() -> Iterator[Callable[..., UploadHarness]]:
     clients: list[DiffioClient] = []
 
-    def make(target: Sandbox | Scripted, **changes: Any) -> Bench:
+    def make(target: Sandbox | Scripted, **changes: Any) -> UploadHarness:
         naps: list[float] = []
         secrets: list[str] = []
         client = DiffioClient(settings_for(target, **changes), sleep=naps.append, on_secret=secrets.append)
         clients.append(client)
-        return Bench(client, naps, secrets)
+        return UploadHarness(client, naps, secrets)
 
     yield make
     for client in clients:

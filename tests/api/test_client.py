@@ -23,13 +23,13 @@ from airflow_provider_diffio.api.models import EdgeUpload, SignedPutUpload
 from airflow_provider_diffio.api.settings import USER_AGENT, ClientSettings
 from airflow_provider_diffio.api.uploads import Slice
 from airflow_provider_diffio.sandbox import Sandbox
-from tests.api.conftest import API_KEY, Bench, Caller, everything_said, project_in, settings_for
+from tests.api.conftest import API_KEY, Caller, UploadHarness, everything_said, project_in, settings_for
 from tests.api.scripted import Scripted, Step, answer, error, hang, reset
 
 LIST = endpoints.list_projects()
 UNKEYED = endpoints.create_generation("p")
 EMPTY = answer({"projects": []})
-BenchFor = Callable[..., Bench]
+HarnessFor = Callable[..., UploadHarness]
 
 
 def failure_of(
@@ -89,20 +89,20 @@ def test_the_key_does_not_follow_a_redirect(
 
 def test_a_redirect_to_nowhere_is_an_error_like_any_other(carry: Caller, server: Scripted) -> None:
     server.play(answer(status=302, headers={"Location": "http://[bad"}))
-    assert isinstance(failure_of(carry, server), errors.DiffioAnswerError)
+    assert isinstance(failure_of(carry, server), errors.DiffioResponseError)
 
 
-def test_cookies_are_not_kept(bench_for: BenchFor, server: Scripted, carry: Caller) -> None:
+def test_cookies_are_not_kept(harness_for: HarnessFor, server: Scripted, carry: Caller) -> None:
     server.play(answer({"projects": []}, headers={"Set-Cookie": "session=hunter2; Path=/"}))
-    client = bench_for(server).client
+    client = harness_for(server).client
     client.call(LIST)
     client.call(LIST)
     assert all("cookie" not in request.headers for request in server.requests)
 
 
-def test_options_hold_for_one_call(bench_for: BenchFor, server: Scripted) -> None:
+def test_options_hold_for_one_call(harness_for: HarnessFor, server: Scripted) -> None:
     server.play(EMPTY)
-    client = bench_for(server).client
+    client = harness_for(server).client
     client.call(LIST, {"api_key": "other", "headers": {"X-Trace": "7"}})
     client.call(LIST)
     first, second = server.requests
@@ -248,7 +248,7 @@ def test_an_answer_that_is_not_the_contracts_is_described(
 ) -> None:
     server.play(step)
     failure = failure_of(carry, server)
-    assert isinstance(failure, errors.DiffioAnswerError)
+    assert isinstance(failure, errors.DiffioResponseError)
     assert says in failure.message
     assert len(server.requests) == 1
 
@@ -404,10 +404,10 @@ def session_at(url: str) -> EdgeUpload:
 
 
 def test_the_upload_host_sees_the_uploads_token_and_not_the_key(
-    bench_for: BenchFor, server: Scripted, other_server: Scripted
+    harness_for: HarnessFor, server: Scripted, other_server: Scripted
 ) -> None:
     other_server.play(answer({"uploadId": "u"}))
-    client = bench_for(server, headers={"X-Gateway": "hunter2"}).client
+    client = harness_for(server, headers={"X-Gateway": "hunter2"}).client
     client.call_edge(endpoints.start_edge_upload(session_at(other_server.url)), {"api_key": API_KEY})
     (request,) = other_server.requests
     assert request.headers["authorization"] == f"Bearer {TOKEN}"
@@ -415,7 +415,7 @@ def test_the_upload_host_sees_the_uploads_token_and_not_the_key(
     assert "x-gateway" not in request.headers
 
 
-def test_the_sandbox_never_sees_the_key_off_the_api(bench_for: BenchFor, sandbox: Sandbox) -> None:
+def test_the_sandbox_never_sees_the_key_off_the_api(harness_for: HarnessFor, sandbox: Sandbox) -> None:
     project_in(sandbox)
     media = [request for request in sandbox.requests() if request["origin"] == "media"]
     assert {request["authorization"] for request in media} == {"upload-token"}
@@ -426,14 +426,14 @@ def test_the_sandbox_never_sees_the_key_off_the_api(bench_for: BenchFor, sandbox
     "url", ["http://media.diffio.test", "ftp://x", "https://me:pw@x.test", "junk", "https://[x"]
 )
 def test_nothing_is_sent_to_an_upload_or_download_host_that_is_not_safe(
-    bench_for: BenchFor, server: Scripted, url: str
+    harness_for: HarnessFor, server: Scripted, url: str
 ) -> None:
-    client = bench_for(server).client
-    with pytest.raises(errors.DiffioAnswerError, match="as upload host; only https will do"):
+    client = harness_for(server).client
+    with pytest.raises(errors.DiffioResponseError, match="as upload host; only https will do"):
         client.call_edge(endpoints.start_edge_upload(session_at(url)))
-    with pytest.raises(errors.DiffioAnswerError, match="as upload host"):
+    with pytest.raises(errors.DiffioResponseError, match="as upload host"):
         client.put_file(SignedPutUpload(url), Slice(empty(), 0, 0, "x"), "audio/wav")
-    with pytest.raises(errors.DiffioAnswerError, match="as download host"), client.open_media(url):
+    with pytest.raises(errors.DiffioResponseError, match="as download host"), client.open_media(url):
         pass
 
 
@@ -443,18 +443,18 @@ def empty() -> io.BytesIO:
 
 @pytest.mark.parametrize("token", ["t\u00f6ken\u20ac", "a\r\nX: 1"])
 def test_a_token_that_can_not_be_sent_is_an_error_like_any_other(
-    bench_for: BenchFor, server: Scripted, token: str
+    harness_for: HarnessFor, server: Scripted, token: str
 ) -> None:
     session = EdgeUpload("s", server.url, token, "k", 1, 1)
     with pytest.raises(errors.DiffioConnectionError, match="a header or the URL is malformed") as caught:
-        bench_for(server).client.call_edge(endpoints.start_edge_upload(session))
+        harness_for(server).client.call_edge(endpoints.start_edge_upload(session))
     assert token not in everything_said(caught.value)
 
 
-def test_an_edge_that_echoes_its_token_is_not_quoted(bench_for: BenchFor, server: Scripted) -> None:
+def test_an_edge_that_echoes_its_token_is_not_quoted(harness_for: HarnessFor, server: Scripted) -> None:
     server.play(answer({"error": {"code": "bad_request", "message": f"Token {TOKEN} is odd"}}, 400))
     with pytest.raises(errors.DiffioApiError) as caught:
-        bench_for(server).client.call_edge(endpoints.start_edge_upload(session_at(server.url)))
+        harness_for(server).client.call_edge(endpoints.start_edge_upload(session_at(server.url)))
     assert caught.value.message == "Token *** is odd"
 
 
@@ -464,9 +464,9 @@ BREAKING: list[Step] = [reset, hang, CUT_OFF, answer(status=503), answer(status=
 
 @pytest.mark.parametrize("step", BREAKING)
 def test_what_goes_wrong_with_a_signed_url_does_not_show_it(
-    bench_for: BenchFor, server: Scripted, step: Step
+    harness_for: HarnessFor, server: Scripted, step: Step
 ) -> None:
-    client = bench_for(server, timeout=0.2, max_attempts=2).client
+    client = harness_for(server, timeout=0.2, max_attempts=2).client
     url = f"{server.url}/bucket/a.wav?sig={SIGNED}"
     server.play(step)
     with pytest.raises(errors.DiffioError) as download, client.open_media(url) as stream:
@@ -478,8 +478,8 @@ def test_what_goes_wrong_with_a_signed_url_does_not_show_it(
         assert SIGNED not in everything_said(upload.value)
 
 
-def test_a_signed_url_that_nobody_listens_at_is_not_shown(bench_for: BenchFor, server: Scripted) -> None:
-    client = bench_for(server, max_attempts=1).client
+def test_a_signed_url_that_nobody_listens_at_is_not_shown(harness_for: HarnessFor, server: Scripted) -> None:
+    client = harness_for(server, max_attempts=1).client
     url = f"http://127.0.0.1:{closed_port()}/bucket/a.wav?sig={SIGNED}"
     with pytest.raises(errors.DiffioConnectionError) as caught, client.open_media(url):
         pass
@@ -495,9 +495,9 @@ def logged(caplog: pytest.LogCaptureFixture, name: str) -> str:
 
 @pytest.mark.parametrize("quoting", ["/a%2fb~c.wav", "/a b.wav", "/\u00e4.wav", "/plain.wav"])
 def test_no_signed_url_is_in_the_http_librarys_log_and_each_was_announced(
-    bench_for: BenchFor, server: Scripted, caplog: pytest.LogCaptureFixture, quoting: str
+    harness_for: HarnessFor, server: Scripted, caplog: pytest.LogCaptureFixture, quoting: str
 ) -> None:
-    bench = bench_for(server)
+    harness = harness_for(server)
     redirected = f"{server.url}/elsewhere{quoting}?sig=redirected-{SIGNED}"
     server.play(
         answer(b"", content_type=None),
@@ -506,29 +506,29 @@ def test_no_signed_url_is_in_the_http_librarys_log_and_each_was_announced(
     )
     with caplog.at_level(logging.DEBUG):
         upload = SignedPutUpload(f"{server.url}{quoting}?sig=a%2bb-{SIGNED}")
-        bench.client.put_file(upload, Slice(empty(), 0, 0, "x"), "audio/wav")
-        with bench.client.open_media(f"{server.url}{quoting}?sig=c%2Fd-{SIGNED}") as stream:
+        harness.client.put_file(upload, Slice(empty(), 0, 0, "x"), "audio/wav")
+        with harness.client.open_media(f"{server.url}{quoting}?sig=c%2Fd-{SIGNED}") as stream:
             list(stream.blocks())
     said = logged(caplog, "urllib3")
     assert [word for word in said.split() if word in ('"PUT', '"GET')] == ['"PUT', '"GET', '"GET']
     assert SIGNED not in said
     for request in server.requests:
-        assert any(secret in request.target for secret in bench.secrets)
+        assert any(secret in request.target for secret in harness.secrets)
 
 
-def test_the_answer_announces_its_secrets(bench_for: BenchFor, sandbox: Sandbox) -> None:
-    bench = bench_for(sandbox)
-    made = bench.client.call(endpoints.create_api_key("label", ["projects:read"]))
-    created = bench.client.call(endpoints.create_project("a", content_type="a/b", content_length=1))
+def test_the_answer_announces_its_secrets(harness_for: HarnessFor, sandbox: Sandbox) -> None:
+    harness = harness_for(sandbox)
+    made = harness.client.call(endpoints.create_api_key("label", ["projects:read"]))
+    created = harness.client.call(endpoints.create_project("a", content_type="a/b", content_length=1))
     assert isinstance(created.upload, EdgeUpload)
-    assert bench.secrets == [made.key, created.upload.token]
+    assert harness.secrets == [made.key, created.upload.token]
 
 
 def test_our_own_log_holds_no_secret(
-    bench_for: BenchFor, server: Scripted, caplog: pytest.LogCaptureFixture
+    harness_for: HarnessFor, server: Scripted, caplog: pytest.LogCaptureFixture
 ) -> None:
     server.play(error(503, f"Key {API_KEY} came too early"), reset)
-    client = bench_for(server, max_attempts=3).client
+    client = harness_for(server, max_attempts=3).client
     with caplog.at_level(logging.DEBUG):
         with pytest.raises(errors.DiffioError):
             client.call(LIST)
@@ -541,8 +541,8 @@ def test_our_own_log_holds_no_secret(
     assert not any(secret in said for secret in (API_KEY, TOKEN, SIGNED))
 
 
-def test_the_client_can_be_shared_by_threads(bench_for: BenchFor, sandbox: Sandbox) -> None:
-    client = bench_for(sandbox).client
+def test_the_client_can_be_shared_by_threads(harness_for: HarnessFor, sandbox: Sandbox) -> None:
+    client = harness_for(sandbox).client
     results: list[object] = []
     threads = [threading.Thread(target=lambda: results.append(client.call(LIST))) for _ in range(8)]
     for thread in threads:

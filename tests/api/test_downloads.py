@@ -17,10 +17,10 @@ from airflow_provider_diffio.api import endpoints, errors
 from airflow_provider_diffio.api.downloads import Fetch, get_link
 from airflow_provider_diffio.api.models import GenerationDownload
 from airflow_provider_diffio.sandbox import Sandbox
-from tests.api.conftest import API_KEY, Bench, everything_said, generation_of, project_in
+from tests.api.conftest import API_KEY, UploadHarness, everything_said, generation_of, project_in
 from tests.api.scripted import Scripted, Step, answer, error, hang, reset
 
-BenchFor = Callable[..., Bench]
+HarnessFor = Callable[..., UploadHarness]
 
 #: What arrived of a block when a connection broke is asked for again.
 MIB = 1 << 20
@@ -40,71 +40,73 @@ def asked(sandbox: Sandbox, endpoint: str) -> int:
     return sum(request["path"] == f"/v1/{endpoint}" for request in sandbox.requests())
 
 
-def let_time_pass(bench: Bench) -> None:
+def let_time_pass(harness: UploadHarness) -> None:
     """Let naps take a hundredth of their time, for what the sandbox does in real time."""
 
     def sleep(seconds: float) -> None:
-        bench.naps.append(seconds)
+        harness.naps.append(seconds)
         time.sleep(seconds / 100)
 
-    bench.client.sleep = sleep
+    harness.client.sleep = sleep
 
 
-def test_a_link_to_a_finished_file_comes_at_once(bench_for: BenchFor, sandbox: Sandbox) -> None:
-    bench = bench_for(sandbox)
+def test_a_link_to_a_finished_file_comes_at_once(harness_for: HarnessFor, sandbox: Sandbox) -> None:
+    harness = harness_for(sandbox)
     generation, project = restored(sandbox)
-    link = get_link(bench.client, generation, project, "mp3")
+    link = get_link(harness.client, generation, project, "mp3")
     assert (link.generation_id, link.api_project_id, link.download_type) == (generation, project, "audio")
-    assert link.download_url in bench.secrets
-    assert bench.naps == []
+    assert link.download_url in harness.secrets
+    assert harness.naps == []
 
 
 @pytest.mark.parametrize("status", [404, 409])
 def test_a_file_that_is_still_put_in_place_is_waited_for(
-    bench_for: BenchFor, sandbox: Sandbox, status: int
+    harness_for: HarnessFor, sandbox: Sandbox, status: int
 ) -> None:
     sandbox.add_fault("artifact-not-ready", seconds=0.1, status=status)
-    bench = bench_for(sandbox)
-    let_time_pass(bench)
+    harness = harness_for(sandbox)
+    let_time_pass(harness)
     generation, project = restored(sandbox)
-    assert get_link(bench.client, generation, project, None).download_type == "audio"
-    assert bench.naps
+    assert get_link(harness.client, generation, project, None).download_type == "audio"
+    assert harness.naps
 
 
-def test_a_pending_transcript_is_waited_for(bench_for: BenchFor, sandbox: Sandbox) -> None:
+def test_a_pending_transcript_is_waited_for(harness_for: HarnessFor, sandbox: Sandbox) -> None:
     sandbox.add_fault("transcript-pending", seconds=0.1)
-    bench = bench_for(sandbox)
-    let_time_pass(bench)
+    harness = harness_for(sandbox)
+    let_time_pass(harness)
     generation, project = restored(sandbox)
-    assert get_link(bench.client, generation, project, "transcript").download_type == "transcript"
-    assert bench.naps
+    assert get_link(harness.client, generation, project, "transcript").download_type == "transcript"
+    assert harness.naps
 
 
-def test_a_transcript_that_will_not_come_is_not_waited_for(bench_for: BenchFor, sandbox: Sandbox) -> None:
+def test_a_transcript_that_will_not_come_is_not_waited_for(harness_for: HarnessFor, sandbox: Sandbox) -> None:
     sandbox.add_fault("transcript-unavailable")
-    bench = bench_for(sandbox)
+    harness = harness_for(sandbox)
     generation, project = restored(sandbox)
     with pytest.raises(errors.DiffioTranscriptUnavailableError):
-        get_link(bench.client, generation, project, "transcript")
+        get_link(harness.client, generation, project, "transcript")
     assert asked(sandbox, "get_generation_download") == 1
 
 
-def test_a_generation_that_is_not_complete_is_an_error_at_once(bench_for: BenchFor, sandbox: Sandbox) -> None:
+def test_a_generation_that_is_not_complete_is_an_error_at_once(
+    harness_for: HarnessFor, sandbox: Sandbox
+) -> None:
     sandbox.add_fault("processing-seconds", seconds=60)
-    bench = bench_for(sandbox)
+    harness = harness_for(sandbox)
     project = project_in(sandbox)
-    generation = bench.client.call(endpoints.create_generation(project)).generation_id
+    generation = harness.client.call(endpoints.create_generation(project)).generation_id
     with pytest.raises(errors.DiffioNotReadyError) as caught:
-        get_link(bench.client, generation, project, None)
-    assert (caught.value.generation_id, bench.naps) == (generation, [])
+        get_link(harness.client, generation, project, None)
+    assert (caught.value.generation_id, harness.naps) == (generation, [])
     assert asked(sandbox, "get_generation_download") == 1
 
 
-def test_a_failed_generation_is_told_with_diffios_words(bench_for: BenchFor, sandbox: Sandbox) -> None:
+def test_a_failed_generation_is_told_with_diffios_words(harness_for: HarnessFor, sandbox: Sandbox) -> None:
     sandbox.add_fault("fail-generation", error="Decoder failed.", errorDetails="At 3 s.")
     generation, project = restored(sandbox)
     with pytest.raises(errors.DiffioGenerationFailedError) as caught:
-        get_link(bench_for(sandbox).client, generation, project, None)
+        get_link(harness_for(sandbox).client, generation, project, None)
     assert caught.value.message == (
         "There is nothing to download: Diffio reports the generation as failed: Decoder failed: At 3 s."
     )
@@ -112,33 +114,35 @@ def test_a_failed_generation_is_told_with_diffios_words(bench_for: BenchFor, san
     assert caught.value.may_be_billed
 
 
-def test_a_generation_that_does_not_exist_is_not_waited_for(bench_for: BenchFor, sandbox: Sandbox) -> None:
-    bench = bench_for(sandbox)
+def test_a_generation_that_does_not_exist_is_not_waited_for(
+    harness_for: HarnessFor, sandbox: Sandbox
+) -> None:
+    harness = harness_for(sandbox)
     with pytest.raises(errors.DiffioNotFoundError):
-        get_link(bench.client, "nobody", "nowhere", None)
-    assert bench.naps == []
+        get_link(harness.client, "nobody", "nowhere", None)
+    assert harness.naps == []
 
 
 @pytest.mark.parametrize("status", [404, 409])
 def test_a_file_that_does_not_appear_in_time_is_not_ready_and_may_be_asked_for_again(
-    bench_for: BenchFor, sandbox: Sandbox, status: int
+    harness_for: HarnessFor, sandbox: Sandbox, status: int
 ) -> None:
     sandbox.add_fault("artifact-not-ready", seconds=60, status=status)
-    bench = bench_for(sandbox)
-    let_time_pass(bench)
+    harness = harness_for(sandbox)
+    let_time_pass(harness)
     generation, project = restored(sandbox)
     with pytest.raises(errors.DiffioNotReadyError) as caught:
-        get_link(bench.client, generation, project, None, ready_timeout=0.05)
+        get_link(harness.client, generation, project, None, ready_timeout=0.05)
     found = caught.value
     assert (found.status_code, found.generation_id, found.project_id) == (status, generation, project)
     assert (found.may_be_billed, found.final) == (True, False)
     assert "did not appear within 0.05 s" in str(found)
 
 
-def test_what_is_wrong_with_the_request_is_not_waited_for(bench_for: BenchFor, sandbox: Sandbox) -> None:
+def test_what_is_wrong_with_the_request_is_not_waited_for(harness_for: HarnessFor, sandbox: Sandbox) -> None:
     generation, project = restored(sandbox)
     with pytest.raises(errors.DiffioApiError) as caught:
-        get_link(bench_for(sandbox).client, generation, project, "video")
+        get_link(harness_for(sandbox).client, generation, project, "video")
     assert caught.value.status_code == 400
 
 
@@ -148,13 +152,13 @@ def test_what_is_wrong_with_the_request_is_not_waited_for(bench_for: BenchFor, s
 class Taken:
     """A fetch and what it wrote."""
 
-    def __init__(self, bench: Bench, url: str, **options: Any) -> None:
+    def __init__(self, harness: UploadHarness, url: str, **options: Any) -> None:
         self.written = bytearray()
         self.sizes: list[int] = []
         self.links = 0
         self.url = url
         self.fetch = Fetch(
-            bench.client, self.get_link, self.written.extend, expect_size=self.sizes.append, **options
+            harness.client, self.get_link, self.written.extend, expect_size=self.sizes.append, **options
         )
 
     @property
@@ -187,19 +191,19 @@ def ranges(server: Scripted) -> list[tuple[str | None, str | None]]:
     return [(r.headers.get("range"), r.headers.get("if-range")) for r in server.requests]
 
 
-def test_a_file_is_fetched_whole(bench_for: BenchFor, sandbox: Sandbox) -> None:
-    bench = bench_for(sandbox)
+def test_a_file_is_fetched_whole(harness_for: HarnessFor, sandbox: Sandbox) -> None:
+    harness = harness_for(sandbox)
     generation, project = restored(sandbox, FILE)
-    link = get_link(bench.client, generation, project, None)
-    taken = Taken(bench, link.download_url)
+    link = get_link(harness.client, generation, project, None)
+    taken = Taken(harness, link.download_url)
     assert taken.fetch.run(link) is link
     assert taken.content == FILE
     assert (taken.sizes, taken.links, taken.fetch.size_bytes) == ([len(FILE)], 0, len(FILE))
 
 
-def test_the_media_host_sees_no_credential(bench_for: BenchFor, server: Scripted) -> None:
+def test_the_media_host_sees_no_credential(harness_for: HarnessFor, server: Scripted) -> None:
     server.play(media())
-    Taken(bench_for(server, headers={"X-Gateway": "hunter2"}), f"{server.url}/m/t/a.mp3").fetch.run()
+    Taken(harness_for(server, headers={"X-Gateway": "hunter2"}), f"{server.url}/m/t/a.mp3").fetch.run()
     (request,) = server.requests
     assert request.method == "GET"
     assert request.headers["accept-encoding"] == "identity"
@@ -209,44 +213,48 @@ def test_the_media_host_sees_no_credential(bench_for: BenchFor, server: Scripted
 
 @pytest.mark.parametrize("cut", [1, MIB + 7, 4 * MIB - 1])
 def test_a_file_that_breaks_off_is_resumed_where_it_broke(
-    bench_for: BenchFor, sandbox: Sandbox, cut: int
+    harness_for: HarnessFor, sandbox: Sandbox, cut: int
 ) -> None:
-    bench = bench_for(sandbox)
+    harness = harness_for(sandbox)
     generation, project = restored(sandbox, FILE)
-    link = get_link(bench.client, generation, project, None)
+    link = get_link(harness.client, generation, project, None)
     sandbox.add_fault("truncate", path="/m/*", bytes=cut)
-    taken = Taken(bench, link.download_url)
+    taken = Taken(harness, link.download_url)
     taken.fetch.run(link)
     assert taken.content == FILE
     assert (taken.links, asked(sandbox, "get_generation_download")) == (0, 1)
 
 
-def test_a_resumed_request_asks_for_the_rest_of_the_same_file(bench_for: BenchFor, server: Scripted) -> None:
+def test_a_resumed_request_asks_for_the_rest_of_the_same_file(
+    harness_for: HarnessFor, server: Scripted
+) -> None:
     server.play(media(sent=MIB), media(at=MIB, sent=MIB), media(at=2 * MIB))
-    taken = Taken(bench_for(server), server.url)
+    taken = Taken(harness_for(server), server.url)
     taken.fetch.run()
     assert taken.content == FILE
     assert ranges(server) == [(None, None), (f"bytes={MIB}-", '"one"'), (f"bytes={2 * MIB}-", '"one"')]
 
 
-def test_a_range_without_an_etag_does_not_forget_the_first_one(bench_for: BenchFor, server: Scripted) -> None:
+def test_a_range_without_an_etag_does_not_forget_the_first_one(
+    harness_for: HarnessFor, server: Scripted
+) -> None:
     server.play(media(sent=MIB), media(at=MIB, sent=MIB, etag=None), media(at=2 * MIB))
-    Taken(bench_for(server), server.url).fetch.run()
+    Taken(harness_for(server), server.url).fetch.run()
     assert ranges(server)[2] == (f"bytes={2 * MIB}-", '"one"')
 
 
-def test_a_weak_etag_promises_nothing(bench_for: BenchFor, server: Scripted) -> None:
+def test_a_weak_etag_promises_nothing(harness_for: HarnessFor, server: Scripted) -> None:
     server.play(media(sent=MIB, etag='W/"one"'), media(at=MIB, etag='W/"one"'))
-    taken = Taken(bench_for(server), server.url)
+    taken = Taken(harness_for(server), server.url)
     taken.fetch.run()
     assert (taken.content, ranges(server)[1]) == (FILE, (f"bytes={MIB}-", None))
 
 
 def test_a_server_without_ranges_sends_everything_again_and_it_is_written_once(
-    bench_for: BenchFor, server: Scripted
+    harness_for: HarnessFor, server: Scripted
 ) -> None:
     server.play(media(sent=MIB), media(sent=2 * MIB), media())
-    taken = Taken(bench_for(server), server.url)
+    taken = Taken(harness_for(server), server.url)
     taken.fetch.run()
     assert taken.content == FILE
     assert taken.fetch.size_bytes == len(FILE)
@@ -254,10 +262,10 @@ def test_a_server_without_ranges_sends_everything_again_and_it_is_written_once(
 
 @pytest.mark.parametrize("second", [media(), media(OTHER_FILE)], ids=["the same", "another"])
 def test_the_checksum_of_the_destination_serves_as_well(
-    bench_for: BenchFor, server: Scripted, second: Step
+    harness_for: HarnessFor, server: Scripted, second: Step
 ) -> None:
     server.play(media(sent=MIB), second)
-    taken = Taken(bench_for(server), server.url)
+    taken = Taken(harness_for(server), server.url)
     taken.fetch.written_sha256 = lambda: hashlib.sha256(taken.written).hexdigest()
     with nullcontext() if second == media() else pytest.raises(errors.DiffioTransferError, match="changed"):
         taken.fetch.run()
@@ -265,10 +273,10 @@ def test_the_checksum_of_the_destination_serves_as_well(
 
 
 def test_a_server_without_ranges_that_breaks_earlier_is_tried_again(
-    bench_for: BenchFor, server: Scripted
+    harness_for: HarnessFor, server: Scripted
 ) -> None:
     server.play(media(sent=2 * MIB), media(sent=MIB // 2), media())
-    taken = Taken(bench_for(server), server.url)
+    taken = Taken(harness_for(server), server.url)
     taken.fetch.run()
     assert taken.content == FILE
 
@@ -286,10 +294,10 @@ def test_a_server_without_ranges_that_breaks_earlier_is_tried_again(
     ids=["other", "other beginning", "longer", "shorter", "range of another etag", "range of a longer file"],
 )
 def test_a_file_that_changed_meanwhile_is_not_mixed_with_the_old_one(
-    bench_for: BenchFor, server: Scripted, second: Step
+    harness_for: HarnessFor, server: Scripted, second: Step
 ) -> None:
     server.play(media(sent=MIB), second)
-    taken = Taken(bench_for(server), server.url)
+    taken = Taken(harness_for(server), server.url)
     with pytest.raises(errors.DiffioTransferError, match="changed at the media host"):
         taken.fetch.run()
     assert taken.content == FILE[:MIB]
@@ -297,108 +305,110 @@ def test_a_file_that_changed_meanwhile_is_not_mixed_with_the_old_one(
 
 
 def test_a_server_that_does_not_say_how_long_it_is_can_be_shorter_the_second_time(
-    bench_for: BenchFor, server: Scripted
+    harness_for: HarnessFor, server: Scripted
 ) -> None:
     chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"
     server.play(chunked, chunked.replace(b"hello", b"hell").replace(b"5\r\n", b"4\r\n") + b"0\r\n\r\n")
     with pytest.raises(errors.DiffioTransferError, match="shorter than what has come already"):
-        Taken(bench_for(server), server.url).fetch.run()
+        Taken(harness_for(server), server.url).fetch.run()
 
 
 @pytest.mark.parametrize(
     "content_range", [f"bytes 0-{4 * MIB - 1}/{4 * MIB}", "bytes x-y/z", "items 100000-1/2", ""]
 )
 def test_another_range_than_was_asked_for_is_not_written(
-    bench_for: BenchFor, server: Scripted, content_range: str
+    harness_for: HarnessFor, server: Scripted, content_range: str
 ) -> None:
     wrong = answer(FILE, 206, headers={"Content-Range": content_range})
     server.play(media(sent=MIB), wrong)
-    taken = Taken(bench_for(server), server.url)
+    taken = Taken(harness_for(server), server.url)
     with pytest.raises(errors.DiffioTransferError, match="another range"):
         taken.fetch.run()
     assert taken.content == FILE[:MIB]
 
 
 def test_a_host_that_sends_more_than_it_announced_is_not_listened_to_for_ever(
-    bench_for: BenchFor, server: Scripted
+    harness_for: HarnessFor, server: Scripted
 ) -> None:
     span = f"bytes {MIB}-{4 * MIB - 1}/{4 * MIB}"
     server.play(media(sent=MIB), answer(FILE, 206, headers={"Content-Range": span}))
-    taken = Taken(bench_for(server), server.url)
+    taken = Taken(harness_for(server), server.url)
     with pytest.raises(errors.DiffioTransferError, match="goes on after the 4194304 bytes"):
         taken.fetch.run()
     assert len(taken.content) <= 4 * MIB
     assert len(server.requests) == 2
 
 
-def test_an_empty_file_is_a_file(bench_for: BenchFor, server: Scripted) -> None:
+def test_an_empty_file_is_a_file(harness_for: HarnessFor, server: Scripted) -> None:
     server.play(media(b""))
-    taken = Taken(bench_for(server), server.url)
+    taken = Taken(harness_for(server), server.url)
     taken.fetch.run()
     assert (taken.content, taken.sizes) == (b"", [0])
 
 
-def test_a_packed_body_is_unpacked_and_its_length_not_believed(bench_for: BenchFor, server: Scripted) -> None:
+def test_a_packed_body_is_unpacked_and_its_length_not_believed(
+    harness_for: HarnessFor, server: Scripted
+) -> None:
     packed = gzip.compress(FILE)
     server.play(answer(packed, headers={"Content-Encoding": "gzip"}))
-    taken = Taken(bench_for(server), server.url)
+    taken = Taken(harness_for(server), server.url)
     taken.fetch.run()
     assert (taken.content, taken.sizes) == (FILE, [])
 
 
 def test_each_break_may_use_all_tries_as_long_as_there_is_progress(
-    bench_for: BenchFor, server: Scripted
+    harness_for: HarnessFor, server: Scripted
 ) -> None:
     pieces: list[Step] = [media(at=at, sent=MIB) for at in range(0, 4 * MIB, MIB)]
     server.play(*pieces)
-    taken = Taken(bench_for(server, max_attempts=2), server.url)
+    taken = Taken(harness_for(server, max_attempts=2), server.url)
     taken.fetch.run()
     assert taken.content == FILE
 
 
 @pytest.mark.parametrize("step", [error(500), error(429), error(418), reset, hang, media(sent=0)])
 def test_a_host_that_sends_nothing_is_given_up_after_the_tries(
-    bench_for: BenchFor, server: Scripted, step: Step
+    harness_for: HarnessFor, server: Scripted, step: Step
 ) -> None:
     server.play(media(sent=MIB), step)
-    bench = bench_for(server, max_attempts=3, timeout=0.1)
+    harness = harness_for(server, max_attempts=3, timeout=0.1)
     with pytest.raises((errors.DiffioTransferError, errors.DiffioConnectionError)) as caught:
-        Taken(bench, server.url).fetch.run()
+        Taken(harness, server.url).fetch.run()
     assert (caught.value.generation_id, caught.value.project_id) == ("g", "p")
     assert caught.value.may_be_billed
     assert len(server.requests) == 3 + 3  # with progress, and without any
 
 
-def test_a_media_host_that_asks_to_wait_is_obeyed(bench_for: BenchFor, server: Scripted) -> None:
+def test_a_media_host_that_asks_to_wait_is_obeyed(harness_for: HarnessFor, server: Scripted) -> None:
     server.play(error(503, headers={"Retry-After": "9"}), media())
-    bench = bench_for(server)
-    Taken(bench, server.url).fetch.run()
-    assert 9 <= bench.naps[0] < 9.5
+    harness = harness_for(server)
+    Taken(harness, server.url).fetch.run()
+    assert 9 <= harness.naps[0] < 9.5
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 410])
-def test_a_link_that_is_refused_is_renewed(bench_for: BenchFor, server: Scripted, status: int) -> None:
+def test_a_link_that_is_refused_is_renewed(harness_for: HarnessFor, server: Scripted, status: int) -> None:
     server.play(media(sent=MIB), error(status), media(at=MIB))
-    taken = Taken(bench_for(server), server.url)
+    taken = Taken(harness_for(server), server.url)
     taken.fetch.run()
     assert taken.content == FILE
     assert taken.links == 2
 
 
-def test_an_expired_link_is_renewed(bench_for: BenchFor, sandbox: Sandbox) -> None:
-    bench = bench_for(sandbox)
+def test_an_expired_link_is_renewed(harness_for: HarnessFor, sandbox: Sandbox) -> None:
+    harness = harness_for(sandbox)
     generation, project = restored(sandbox, FILE)
-    link = get_link(bench.client, generation, project, None)
+    link = get_link(harness.client, generation, project, None)
     sandbox.expire_links()
-    taken = Taken(bench, "")
-    taken.fetch.get_link = lambda: get_link(bench.client, generation, project, None)
+    taken = Taken(harness, "")
+    taken.fetch.get_link = lambda: get_link(harness.client, generation, project, None)
     assert taken.fetch.run(link) != link
     assert taken.content == FILE
 
 
-def test_links_that_are_always_refused_are_an_error(bench_for: BenchFor, server: Scripted) -> None:
+def test_links_that_are_always_refused_are_an_error(harness_for: HarnessFor, server: Scripted) -> None:
     server.play(error(403))
-    taken = Taken(bench_for(server, max_attempts=3), server.url)
+    taken = Taken(harness_for(server, max_attempts=3), server.url)
     with pytest.raises(errors.DiffioLinkRefusedError) as caught:
         taken.fetch.run()
     assert (taken.links, caught.value.status_code) == (3, 403)
@@ -409,10 +419,10 @@ def test_links_that_are_always_refused_are_an_error(bench_for: BenchFor, server:
     ["http://media.diffio.test/a.mp3", "ftp://x/a", "file:///etc/passwd", "https://me:pw@x.test", "", "/a"],
 )
 def test_a_link_to_where_none_may_lead_is_refused_and_tells_whose_it_was(
-    bench_for: BenchFor, server: Scripted, url: str
+    harness_for: HarnessFor, server: Scripted, url: str
 ) -> None:
-    taken = Taken(bench_for(server), url)
-    with pytest.raises(errors.DiffioAnswerError, match="only https will do") as caught:
+    taken = Taken(harness_for(server), url)
+    with pytest.raises(errors.DiffioResponseError, match="only https will do") as caught:
         taken.fetch.run()
     assert (caught.value.generation_id, caught.value.may_be_billed, taken.links) == ("g", True, 1)
 
@@ -422,20 +432,20 @@ def test_a_link_to_where_none_may_lead_is_refused_and_tells_whose_it_was(
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_redirect_is_followed_without_credentials(
-    bench_for: BenchFor, server: Scripted, other_server: Scripted, status: int
+    harness_for: HarnessFor, server: Scripted, other_server: Scripted, status: int
 ) -> None:
     server.play(answer(status=status, headers={"Location": f"{other_server.url}/store/a.mp3?sig=x"}))
     other_server.play(media())
-    taken = Taken(bench_for(server), f"{server.url}/m/t/a.mp3")
+    taken = Taken(harness_for(server), f"{server.url}/m/t/a.mp3")
     taken.fetch.run()
     assert taken.content == FILE
     assert other_server.requests[0].target == "/store/a.mp3?sig=x"
     assert "authorization" not in other_server.requests[0].headers
 
 
-def test_a_relative_redirect_is_followed(bench_for: BenchFor, server: Scripted) -> None:
+def test_a_relative_redirect_is_followed(harness_for: HarnessFor, server: Scripted) -> None:
     server.play(answer(status=302, headers={"Location": "../b.mp3"}), media())
-    Taken(bench_for(server), f"{server.url}/m/t/a.mp3").fetch.run()
+    Taken(harness_for(server), f"{server.url}/m/t/a.mp3").fetch.run()
     assert server.requests[1].target == "/m/b.mp3"
 
 
@@ -443,18 +453,18 @@ def test_a_relative_redirect_is_followed(bench_for: BenchFor, server: Scripted) 
     "location", ["http://evil.test/", "file:///etc/passwd", "https://me:pw@x.test/", "http://[bad", "ftp://x"]
 )
 def test_a_redirect_to_where_none_may_lead_is_refused(
-    bench_for: BenchFor, server: Scripted, location: str
+    harness_for: HarnessFor, server: Scripted, location: str
 ) -> None:
     server.play(answer(status=302, headers={"Location": location}))
-    with pytest.raises(errors.DiffioAnswerError, match="only https will do"):
-        Taken(bench_for(server), server.url).fetch.run()
+    with pytest.raises(errors.DiffioResponseError, match="only https will do"):
+        Taken(harness_for(server), server.url).fetch.run()
 
 
 @pytest.mark.parametrize("headers", [{"Location": "/again"}, {}])
-def test_redirects_are_bounded(bench_for: BenchFor, server: Scripted, headers: dict[str, str]) -> None:
+def test_redirects_are_bounded(harness_for: HarnessFor, server: Scripted, headers: dict[str, str]) -> None:
     server.play(answer(status=302, headers=headers))
-    with pytest.raises(errors.DiffioAnswerError, match="redirected more than 5 times"):
-        Taken(bench_for(server), server.url).fetch.run()
+    with pytest.raises(errors.DiffioResponseError, match="redirected more than 5 times"):
+        Taken(harness_for(server), server.url).fetch.run()
     assert len(server.requests) <= 6
 
 
@@ -472,7 +482,7 @@ def test_redirects_are_bounded(bench_for: BenchFor, server: Scripted, headers: d
     ids=lambda trouble: type(trouble).__name__,
 )
 def test_trouble_with_the_destination_is_not_taken_for_trouble_with_the_download(
-    bench_for: BenchFor, server: Scripted, trouble: Exception
+    harness_for: HarnessFor, server: Scripted, trouble: Exception
 ) -> None:
     written: list[bytes] = []
 
@@ -481,28 +491,28 @@ def test_trouble_with_the_destination_is_not_taken_for_trouble_with_the_download
         raise trouble
 
     server.play(media())
-    bench = bench_for(server)
-    fetch = Fetch(bench.client, Taken(bench, server.url).get_link, write)
+    harness = harness_for(server)
+    fetch = Fetch(harness.client, Taken(harness, server.url).get_link, write)
     with pytest.raises(type(trouble)) as caught:
         fetch.run()
     assert caught.value is trouble
-    assert (len(written), len(server.requests), bench.naps) == (1, 1, [])
+    assert (len(written), len(server.requests), harness.naps) == (1, 1, [])
 
 
 def test_no_bytes_are_lost_where_the_break_is_in_the_middle_of_a_block(
-    bench_for: BenchFor, server: Scripted
+    harness_for: HarnessFor, server: Scripted
 ) -> None:
     server.play(media(sent=MIB + 7), media(at=MIB))
-    taken = Taken(bench_for(server), server.url)
+    taken = Taken(harness_for(server), server.url)
     taken.fetch.run()
     assert taken.content == FILE
     assert ranges(server)[1] == (f"bytes={MIB}-", '"one"')
 
 
-def test_a_fetch_shows_no_link(bench_for: BenchFor, server: Scripted) -> None:
+def test_a_fetch_shows_no_link(harness_for: HarnessFor, server: Scripted) -> None:
     signature = "signature-0123456789abcdef"
     server.play(media(sent=10), error(500))
-    taken = Taken(bench_for(server, max_attempts=2), f"{server.url}/a.mp3?sig={signature}")
+    taken = Taken(harness_for(server, max_attempts=2), f"{server.url}/a.mp3?sig={signature}")
     with pytest.raises(errors.DiffioTransferError) as caught:
         taken.fetch.run()
     assert signature not in everything_said(caught.value) + repr(taken.fetch)

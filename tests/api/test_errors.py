@@ -13,7 +13,7 @@ from requests.structures import CaseInsensitiveDict
 from airflow_provider_diffio.api import endpoints, errors
 from airflow_provider_diffio.api.endpoints import Call
 from airflow_provider_diffio.api.models import EdgeUpload
-from airflow_provider_diffio.api.responses import connection_error, read_answer
+from airflow_provider_diffio.api.responses import connection_error, read_response
 
 SESSION = EdgeUpload("api-p", "https://media.test", "v1.token.sig", "key", 33554432, 2147483648)
 JSON = {"Content-Type": "application/json"}
@@ -35,7 +35,7 @@ def refused(
         else json.dumps(body if body is not None else {"error": "No."}).encode()
     )
     with pytest.raises(errors.DiffioApiError) as caught:
-        read_answer(call, status, CaseInsensitiveDict({**JSON, **(headers or {})}), raw, [KEY])
+        read_response(call, status, CaseInsensitiveDict({**JSON, **(headers or {})}), raw, [KEY])
     return caught.value
 
 
@@ -100,7 +100,7 @@ def test_the_class_of_each_status_and_code(call: Any, status: int, body: Any, cl
         (errors.DiffioConfigurationError, False, True),
         (errors.DiffioSourceChangedError, False, False),
         (errors.DiffioConnectionError, True, False),
-        (errors.DiffioAnswerError, False, False),
+        (errors.DiffioResponseError, False, False),
         (errors.DiffioTransferError, True, False),
         (errors.DiffioLinkRefusedError, True, False),
         (errors.DiffioUploadRefusedError, False, False),
@@ -209,9 +209,11 @@ def test_a_request_that_was_never_sent_bought_nothing() -> None:
     assert "billed" not in str(error)
 
 
-def answered(call: Call[Any], status: int, headers: dict[str, str], body: bytes) -> errors.DiffioAnswerError:
-    with pytest.raises(errors.DiffioAnswerError) as caught:
-        read_answer(call, status, CaseInsensitiveDict(headers), body, [KEY])
+def answered(
+    call: Call[Any], status: int, headers: dict[str, str], body: bytes
+) -> errors.DiffioResponseError:
+    with pytest.raises(errors.DiffioResponseError) as caught:
+        read_response(call, status, CaseInsensitiveDict(headers), body, [KEY])
     return caught.value
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_diffio.api import endpoints, models
-from airflow_provider_diffio.api.answers import Answer, presentable
-from airflow_provider_diffio.api.errors import DiffioAnswerError
+from airflow_provider_diffio.api.errors import DiffioResponseError
+from airflow_provider_diffio.api.json_fields import JSONFields, presentable
 from airflow_provider_diffio.api.settings import ClientSettings, RequestOptions
 
 EDGE = {
@@ -26,8 +26,8 @@ EDGE = {
 SIGNED_URL = "https://store.test/bucket/a.wav?signature=" + "s" * 40
 
 
-def answer(**fields: Any) -> Answer:
-    return Answer(fields, "the_endpoint")
+def answer(**fields: Any) -> JSONFields:
+    return JSONFields(fields, "the_endpoint")
 
 
 # --- fields that are missing, null, wrong or new -----------------------------------------------------------
@@ -46,7 +46,7 @@ def test_a_number_of_another_type_or_size_is_unknown(value: Any) -> None:
 
 @pytest.mark.parametrize("value", [0, -1, 1.5, True, "7", float("inf")])
 def test_a_count_that_is_needed_is_a_positive_whole_number(value: Any) -> None:
-    with pytest.raises(DiffioAnswerError, match="'field' \\(expected a positive whole number\\)"):
+    with pytest.raises(DiffioResponseError, match="'field' \\(expected a positive whole number\\)"):
         answer(field=value).need_count("field")
 
 
@@ -66,7 +66,7 @@ def test_things_in_a_list_that_are_no_objects_are_skipped() -> None:
 
 
 def test_a_missing_field_inside_a_list_is_named_with_its_place() -> None:
-    with pytest.raises(DiffioAnswerError, match=r"answer of the_endpoint has no usable 'items\[1\].keyId'"):
+    with pytest.raises(DiffioResponseError, match=r"answer of the_endpoint has no usable 'items\[1\].keyId'"):
         answer(items=[{"keyId": "k"}, {}]).need_objects("items", models.ApiKey.read)
 
 
@@ -100,8 +100,8 @@ CASES = [(read, fields, name) for read, fields, names in NEEDED for name in name
 
 @pytest.mark.parametrize(("read", "fields"), [case[:2] for case in NEEDED])
 def test_the_fields_that_are_needed_are_enough(read: Any, fields: dict[str, Any]) -> None:
-    alone = read(Answer(fields, "the_endpoint"))
-    assert read(Answer({**fields, "brandNew": {"a": [1]}}, "the_endpoint")) == alone
+    alone = read(JSONFields(fields, "the_endpoint"))
+    assert read(JSONFields({**fields, "brandNew": {"a": [1]}}, "the_endpoint")) == alone
 
 
 @pytest.mark.parametrize(("read", "fields", "name"), CASES)
@@ -109,10 +109,10 @@ def test_the_fields_that_are_needed_are_enough(read: Any, fields: dict[str, Any]
 def test_a_needed_field_that_is_missing_or_unusable_is_named(
     read: Any, fields: dict[str, Any], name: str, worse: Any
 ) -> None:
-    with pytest.raises(DiffioAnswerError, match=f"answer of the_endpoint has no usable '{name}'"):
-        read(Answer({**fields, name: worse}, "the_endpoint"))
-    with pytest.raises(DiffioAnswerError, match=name):
-        read(Answer({key: value for key, value in fields.items() if key != name}, "the_endpoint"))
+    with pytest.raises(DiffioResponseError, match=f"answer of the_endpoint has no usable '{name}'"):
+        read(JSONFields({**fields, name: worse}, "the_endpoint"))
+    with pytest.raises(DiffioResponseError, match=name):
+        read(JSONFields({key: value for key, value in fields.items() if key != name}, "the_endpoint"))
 
 
 # --- create_project ---------------------------------------------------------------------------------------
@@ -145,7 +145,7 @@ def test_a_session_outranks_a_url() -> None:
 
 @pytest.mark.parametrize("method", ["DELETE", "PUT / HTTP/1.1\r\nEvil: 1"])
 def test_a_file_is_not_sent_by_any_method_a_server_names(method: str) -> None:
-    with pytest.raises(DiffioAnswerError, match="'uploadMethod' \\(expected PUT or POST\\)"):
+    with pytest.raises(DiffioResponseError, match="'uploadMethod' \\(expected PUT or POST\\)"):
         models.SignedPutUpload.read(answer(uploadUrl=SIGNED_URL, uploadMethod=method))
 
 
@@ -284,7 +284,7 @@ HOLDERS: list[Any] = [
     models.CreatedProject("p", models.EdgeUpload("s", "https://media.test", SECRET, "k", 1, 1)),
     ClientSettings(SECRET, headers={"X-Gateway": SECRET}, proxy=f"http://me:{SECRET}@proxy.test"),
     RequestOptions(api_key=SECRET, headers={"X-Gateway": SECRET}),
-    Answer({"key": SECRET}, "e"),
+    JSONFields({"key": SECRET}, "e"),
     endpoints.start_edge_upload(models.EdgeUpload("s", "https://media.test", SECRET, "k", 1, 1)),
 ]
 

@@ -8,7 +8,7 @@ import pytest
 
 from airflow_provider_diffio.api import errors
 from airflow_provider_diffio.api.models import GenerationProgress, StageProgress
-from airflow_provider_diffio.api.polling import Failed, GenerationWait, LookAgain, Succeeded, check_intervals
+from airflow_provider_diffio.api.polling import Failed, GenerationWait, PollAgain, Succeeded, check_intervals
 
 NOW = 1_800_000_000.0
 
@@ -29,7 +29,7 @@ def failure(decision: Any) -> errors.DiffioError:
 
 
 def pause(decision: Any, now: float) -> float:
-    assert isinstance(decision, LookAgain)
+    assert isinstance(decision, PollAgain)
     return decision.at - now
 
 
@@ -65,17 +65,17 @@ def test_a_failure_of_many_lines_is_told_in_one() -> None:
 
 @pytest.mark.parametrize("word", ["queued", "pending", "processing", "reticulating", "Complete"])
 def test_any_other_word_means_not_over(word: str) -> None:
-    assert isinstance(wait().on_progress(seen(word), NOW), LookAgain)
+    assert isinstance(wait().on_progress(seen(word), NOW), PollAgain)
 
 
 def test_finished_stages_do_not_end_it() -> None:
     progress = seen("processing", stage="complete")
-    assert isinstance(wait().on_progress(progress, NOW), LookAgain)
+    assert isinstance(wait().on_progress(progress, NOW), PollAgain)
 
 
 def test_the_deadline_is_absolute() -> None:
     waiting = wait(timeout=100)
-    assert isinstance(waiting.on_progress(seen("queued"), NOW + 99.9), LookAgain)
+    assert isinstance(waiting.on_progress(seen("queued"), NOW + 99.9), PollAgain)
     error = failure(waiting.on_progress(seen("processing", stage="restoring"), NOW + 100))
     assert isinstance(error, errors.DiffioGenerationTimeoutError)
     assert error.message == "The generation was not over after 100 s; last seen: processing, stage restoring."
@@ -92,13 +92,13 @@ def test_no_look_is_planned_beyond_the_deadline() -> None:
         errors.DiffioConnectionError("No answer."),
         errors.DiffioServerError("Down."),
         errors.DiffioRateLimitError("Slow down."),
-        errors.DiffioAnswerError("answered text/html"),
+        errors.DiffioResponseError("answered text/html"),
     ],
 )
 def test_an_outage_is_ridden_out_until_the_deadline(error: errors.DiffioError) -> None:
     waiting = wait(timeout=100)
     for second in range(100):
-        assert isinstance(waiting.on_error(error, NOW + second), LookAgain)
+        assert isinstance(waiting.on_error(error, NOW + second), PollAgain)
     timeout = failure(waiting.on_error(error, NOW + 100))
     assert isinstance(timeout, errors.DiffioGenerationTimeoutError)
     assert timeout.message.endswith(f"last seen: nothing. The last look failed: {error.message}")

@@ -14,9 +14,9 @@ from requests.structures import CaseInsensitiveDict
 from airflow_provider_diffio.api import endpoints
 from airflow_provider_diffio.api.errors import DiffioError
 from airflow_provider_diffio.api.models import EdgeUpload, GenerationProgress, secrets_of, secrets_of_url
-from airflow_provider_diffio.api.placement import Sighting
-from airflow_provider_diffio.api.polling import GenerationWait, LookAgain
-from airflow_provider_diffio.api.responses import read_answer
+from airflow_provider_diffio.api.poll_interval import Observation
+from airflow_provider_diffio.api.polling import GenerationWait, PollAgain
+from airflow_provider_diffio.api.responses import read_response
 from airflow_provider_diffio.api.retry import parse_retry_after
 from airflow_provider_diffio.api.settings import ClientSettings
 
@@ -29,7 +29,7 @@ CALLS: list[Any] = [
     endpoints.list_project_generations("p"),
     endpoints.create_generation("p"),
     endpoints.get_generation_progress("g"),
-    endpoints.look_at_generation("g"),
+    endpoints.poll_generation("g"),
     endpoints.get_generation_download("g", "p"),
     endpoints.get_account_settings(),
     endpoints.update_account_settings({}),
@@ -85,7 +85,7 @@ class PassingError(DiffioError):
 def outcome(call: Any, status: int, headers: dict[str, str], body: bytes) -> Any:
     """Return the result or the DiffioError; let anything else escape."""
     try:
-        return read_answer(call, status, CaseInsensitiveDict(headers), body, [KEY])
+        return read_response(call, status, CaseInsensitiveDict(headers), body, [KEY])
     except DiffioError as error:
         found = error
     assert str(found).isprintable()
@@ -110,13 +110,13 @@ def test_a_wait_reads_of_an_answer_all_that_it_goes_by(answered: dict[str, Any])
     body = {**answered, "generationId": "g", "status": answered.get("status") or "processing"}
     whole, brief = (
         outcome(call, 200, {"Content-Type": "application/json"}, json.dumps(body).encode())
-        for call in (endpoints.get_generation_progress("g"), endpoints.look_at_generation("g"))
+        for call in (endpoints.get_generation_progress("g"), endpoints.poll_generation("g"))
     )
     if isinstance(whole, DiffioError):
         assert str(brief) == str(whole)
         return
     assert (brief.is_complete, brief.is_failed) == (whole.is_complete, whole.is_failed)
-    assert Sighting.of(brief, 1.0) == Sighting.of(whole, 1.0)
+    assert Observation.of(brief, 1.0) == Observation.of(whole, 1.0)
     assert (brief.describe(), brief.failure()) == (whole.describe(), whole.failure())
     assert (brief.generation_id, brief.api_project_id) == (whole.generation_id, whole.api_project_id)
 
@@ -175,7 +175,7 @@ def test_any_next_look_is_later_than_now_and_not_after_the_deadline(
     )
     decision = waiting.on_error(PassingError("down", retry_after=retry_after), now)
     if now >= started + deadline:
-        assert not isinstance(decision, LookAgain)
+        assert not isinstance(decision, PollAgain)
     else:
-        assert isinstance(decision, LookAgain)
+        assert isinstance(decision, PollAgain)
         assert now < decision.at <= started + deadline

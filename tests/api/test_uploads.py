@@ -19,10 +19,10 @@ from airflow_provider_diffio.api import endpoints, errors, uploads
 from airflow_provider_diffio.api.models import CreatedProject, EdgeUpload, SignedPutUpload
 from airflow_provider_diffio.api.uploads import Slice, StreamSource, source_of, upload
 from airflow_provider_diffio.sandbox import Sandbox
-from tests.api.conftest import Bench, everything_said, generation_of
+from tests.api.conftest import UploadHarness, everything_said, generation_of
 from tests.api.scripted import Scripted, answer, error, reset
 
-BenchFor = Callable[..., Bench]
+HarnessFor = Callable[..., UploadHarness]
 
 PART = 64 * 1024
 #: Seven whole parts and a bit.
@@ -51,15 +51,15 @@ def recording(tmp_path: Path) -> FileSource:
     return FileSource(path)
 
 
-def create(bench: Bench, size: int, content_type: str = "audio/wav") -> CreatedProject:
-    return bench.client.call(
+def create(harness: UploadHarness, size: int, content_type: str = "audio/wav") -> CreatedProject:
+    return harness.client.call(
         endpoints.create_project("a.wav", content_type=content_type, content_length=size)
     )
 
 
-def send(bench: Bench, source: Any, **options: Any) -> CreatedProject:
-    project = create(bench, source.size_bytes)
-    upload(bench.client, project, source, "audio/wav", **options)
+def send(harness: UploadHarness, source: Any, **options: Any) -> CreatedProject:
+    project = create(harness, source.size_bytes)
+    upload(harness.client, project, source, "audio/wav", **options)
     return project
 
 
@@ -85,31 +85,31 @@ def session_at(server: Scripted, part_size: int = PART) -> CreatedProject:
 
 
 def test_a_recording_arrives_in_parts_as_it_is(
-    bench_for: BenchFor, sandbox: Sandbox, recording: FileSource
+    harness_for: HarnessFor, sandbox: Sandbox, recording: FileSource
 ) -> None:
-    project = send(bench_for(sandbox), recording)
+    project = send(harness_for(sandbox), recording)
     assert stored(sandbox, project) == RECORDING
     assert sorted(part_requests(sandbox)) == list("12345678")
     assert open_uploads(sandbox) == 0
 
 
-@pytest.mark.parametrize("lanes", [1, 3, 16])
+@pytest.mark.parametrize("concurrency", [1, 3, 16])
 def test_any_number_of_lanes_will_do(
-    bench_for: BenchFor, sandbox: Sandbox, recording: FileSource, lanes: int
+    harness_for: HarnessFor, sandbox: Sandbox, recording: FileSource, concurrency: int
 ) -> None:
-    assert stored(sandbox, send(bench_for(sandbox), recording, lanes=lanes)) == RECORDING
+    assert stored(sandbox, send(harness_for(sandbox), recording, concurrency=concurrency)) == RECORDING
 
 
 @pytest.mark.parametrize("size", [1, PART - 1, PART, PART + 1, 3 * PART])
-def test_parts_end_where_they_should(bench_for: BenchFor, sandbox: Sandbox, size: int) -> None:
+def test_parts_end_where_they_should(harness_for: HarnessFor, sandbox: Sandbox, size: int) -> None:
     content = RECORDING[:size]
-    project = send(bench_for(sandbox), source_of(io.BytesIO(content), "a.wav"))
+    project = send(harness_for(sandbox), source_of(io.BytesIO(content), "a.wav"))
     assert stored(sandbox, project) == content
     assert len(part_requests(sandbox)) == -(-size // PART)
 
 
 def test_no_more_parts_are_under_way_than_there_are_lanes(
-    bench_for: BenchFor, sandbox: Sandbox, tmp_path: Path
+    harness_for: HarnessFor, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     under_way, most = 0, 0
     lock = threading.Lock()
@@ -136,33 +136,33 @@ def test_no_more_parts_are_under_way_than_there_are_lanes(
     path = tmp_path / "a.wav"
     path.write_bytes(RECORDING)
     sandbox.add_fault("delay", path=PARTS, seconds=0.05, nth="every")
-    send(bench_for(sandbox), Counting(path), lanes=3)
+    send(harness_for(sandbox), Counting(path), concurrency=3)
     assert (most, under_way) == (3, 0)
 
 
 @pytest.mark.parametrize("kind", ["reset-before", "reset-after", "truncate"])
 def test_a_part_that_fails_is_sent_again_alone(
-    bench_for: BenchFor, sandbox: Sandbox, recording: FileSource, kind: str
+    harness_for: HarnessFor, sandbox: Sandbox, recording: FileSource, kind: str
 ) -> None:
     sandbox.add_fault(kind, path="/v1/uploads/parts/3")
-    project = send(bench_for(sandbox), recording)
+    project = send(harness_for(sandbox), recording)
     assert stored(sandbox, project) == RECORDING
     assert sorted(part_requests(sandbox)) == list("123345678")
 
 
 def test_every_call_of_the_edge_is_tried_again(
-    bench_for: BenchFor, sandbox: Sandbox, recording: FileSource
+    harness_for: HarnessFor, sandbox: Sandbox, recording: FileSource
 ) -> None:
     for path in ("start", "parts/1", "parts/8", "complete"):
         sandbox.add_fault("status", path=f"/v1/uploads/{path}", status=503, times=2)
-    assert stored(sandbox, send(bench_for(sandbox), recording)) == RECORDING
+    assert stored(sandbox, send(harness_for(sandbox), recording)) == RECORDING
 
 
 def test_a_lost_answer_to_complete_is_asked_for_again(
-    bench_for: BenchFor, sandbox: Sandbox, recording: FileSource
+    harness_for: HarnessFor, sandbox: Sandbox, recording: FileSource
 ) -> None:
     sandbox.add_fault("reset-after", path="/v1/uploads/complete")
-    assert stored(sandbox, send(bench_for(sandbox), recording)) == RECORDING
+    assert stored(sandbox, send(harness_for(sandbox), recording)) == RECORDING
 
 
 @pytest.mark.parametrize(
@@ -175,13 +175,17 @@ def test_a_lost_answer_to_complete_is_asked_for_again(
     ],
 )
 def test_an_upload_that_is_refused_is_given_up_and_the_first_error_raised(
-    bench_for: BenchFor, sandbox: Sandbox, recording: FileSource, status: int, cls: type[errors.DiffioError]
+    harness_for: HarnessFor,
+    sandbox: Sandbox,
+    recording: FileSource,
+    status: int,
+    cls: type[errors.DiffioError],
 ) -> None:
-    bench = bench_for(sandbox)
+    harness = harness_for(sandbox)
     sandbox.add_fault("status", path="/v1/uploads/parts/5", status=status, nth="every")
-    project = create(bench, recording.size_bytes)
+    project = create(harness, recording.size_bytes)
     with pytest.raises(cls) as caught:
-        upload(bench.client, project, recording, "audio/wav")
+        upload(harness.client, project, recording, "audio/wav")
     assert type(caught.value) is cls
     assert caught.value.project_id == project.api_project_id
     assert caught.value.endpoint == "uploads/parts/5"
@@ -189,54 +193,54 @@ def test_an_upload_that_is_refused_is_given_up_and_the_first_error_raised(
 
 
 def test_what_is_left_is_not_sent_after_a_refusal(
-    bench_for: BenchFor, sandbox: Sandbox, recording: FileSource
+    harness_for: HarnessFor, sandbox: Sandbox, recording: FileSource
 ) -> None:
     sandbox.add_fault("status", path="/v1/uploads/parts/1", status=401)
     with pytest.raises(errors.DiffioUploadRefusedError):
-        send(bench_for(sandbox), recording, lanes=1)
+        send(harness_for(sandbox), recording, concurrency=1)
     assert part_requests(sandbox) == ["1"]
 
 
 def test_a_refusal_is_not_kept_back_by_a_part_that_waits_for_its_next_try(
-    bench_for: BenchFor, sandbox: Sandbox, recording: FileSource
+    harness_for: HarnessFor, sandbox: Sandbox, recording: FileSource
 ) -> None:
-    bench = bench_for(sandbox)
+    harness = harness_for(sandbox)
 
     def sleep(seconds: float) -> None:
-        bench.naps.append(seconds)
+        harness.naps.append(seconds)
         time.sleep(0.02)
 
-    bench.client.sleep = sleep
+    harness.client.sleep = sleep
     first, second = "/v1/uploads/parts/1", "/v1/uploads/parts/2"
     sandbox.add_fault("status", path=first, status=503, headers={"Retry-After": "100"}, nth="every")
     sandbox.add_fault("delay", path=second, seconds=0.1)
     sandbox.add_fault("status", path=second, status=401)
     with pytest.raises(errors.DiffioUploadRefusedError):
-        send(bench, recording, lanes=2)
-    assert 0 < sum(bench.naps) < 50
+        send(harness, recording, concurrency=2)
+    assert 0 < sum(harness.naps) < 50
     assert sorted(part_requests(sandbox)) == ["1", "2"]
 
 
 def test_an_upload_that_can_not_be_given_up_is_reported_by_the_first_error(
-    bench_for: BenchFor, sandbox: Sandbox, recording: FileSource, caplog: pytest.LogCaptureFixture
+    harness_for: HarnessFor, sandbox: Sandbox, recording: FileSource, caplog: pytest.LogCaptureFixture
 ) -> None:
     sandbox.add_fault("status", path="/v1/uploads/parts/5", status=403)
     sandbox.add_fault("status", path="/v1/uploads/abort", status=503, nth="every")
     with caplog.at_level(logging.WARNING), pytest.raises(errors.DiffioUploadRefusedError):
-        send(bench_for(sandbox), recording)
+        send(harness_for(sandbox), recording)
     assert "could not be given up" in caplog.text
 
 
 def test_a_refused_complete_gives_the_upload_up(
-    bench_for: BenchFor, sandbox: Sandbox, recording: FileSource
+    harness_for: HarnessFor, sandbox: Sandbox, recording: FileSource
 ) -> None:
     sandbox.add_fault("status", path="/v1/uploads/complete", status=400)
     with pytest.raises(errors.DiffioApiError):
-        send(bench_for(sandbox), recording)
+        send(harness_for(sandbox), recording)
     assert open_uploads(sandbox) == 0
 
 
-def test_an_interrupted_upload_is_given_up(bench_for: BenchFor, sandbox: Sandbox, tmp_path: Path) -> None:
+def test_an_interrupted_upload_is_given_up(harness_for: HarnessFor, sandbox: Sandbox, tmp_path: Path) -> None:
     class Interrupted(FileSource):
         def check_unchanged(self) -> None:
             raise KeyboardInterrupt
@@ -244,12 +248,12 @@ def test_an_interrupted_upload_is_given_up(bench_for: BenchFor, sandbox: Sandbox
     path = tmp_path / "a.wav"
     path.write_bytes(RECORDING)
     with pytest.raises(KeyboardInterrupt):
-        send(bench_for(sandbox), Interrupted(path))
+        send(harness_for(sandbox), Interrupted(path))
     assert open_uploads(sandbox) == 0
 
 
 def test_another_stored_size_is_an_error(
-    bench_for: BenchFor, server: Scripted, recording: FileSource
+    harness_for: HarnessFor, server: Scripted, recording: FileSource
 ) -> None:
     server.play(
         answer({"uploadId": "u", "partSizeBytes": 1 << 20}),
@@ -257,46 +261,46 @@ def test_another_stored_size_is_an_error(
         answer({"objectKey": "k", "sizeBytes": len(RECORDING) - 1}),
     )
     with pytest.raises(errors.DiffioTransferError, match=f"stored {len(RECORDING) - 1} bytes of a.wav"):
-        upload(bench_for(server).client, session_at(server), recording, "audio/wav")
+        upload(harness_for(server).client, session_at(server), recording, "audio/wav")
 
 
 @pytest.mark.parametrize("said", [None, "many", True])
 def test_a_stored_size_that_is_not_told_is_not_compared(
-    bench_for: BenchFor, server: Scripted, recording: FileSource, said: Any
+    harness_for: HarnessFor, server: Scripted, recording: FileSource, said: Any
 ) -> None:
     server.play(
         answer({"uploadId": "u", "partSizeBytes": 1 << 20}),
         answer({"etag": "e"}),
         answer({"sizeBytes": said}),
     )
-    upload(bench_for(server).client, session_at(server), recording, "audio/wav")
+    upload(harness_for(server).client, session_at(server), recording, "audio/wav")
     assert server.requests[1].body == RECORDING
 
 
 def test_more_parts_than_diffio_numbers_are_refused(
-    bench_for: BenchFor, server: Scripted, recording: FileSource
+    harness_for: HarnessFor, server: Scripted, recording: FileSource
 ) -> None:
     server.play(answer({"uploadId": "u", "partSizeBytes": 1}), answer({}))
     with pytest.raises(errors.DiffioInputError, match="would need 459752 parts of 1 bytes"):
-        upload(bench_for(server).client, session_at(server), recording, "audio/wav")
+        upload(harness_for(server).client, session_at(server), recording, "audio/wav")
     assert [request.target for request in server.requests] == ["/v1/uploads/start", "/v1/uploads/abort"]
 
 
-def test_a_huge_recording_in_tiny_parts_takes_no_memory(bench_for: BenchFor, server: Scripted) -> None:
+def test_a_huge_recording_in_tiny_parts_takes_no_memory(harness_for: HarnessFor, server: Scripted) -> None:
     class Huge(FileSource):
         def __init__(self) -> None:
             self.name, self.size_bytes = "huge.wav", 1 << 31
 
     server.play(answer({"uploadId": "u", "partSizeBytes": 1}), answer({}))
     with pytest.raises(errors.DiffioInputError, match="would need 2147483648 parts"):
-        upload(bench_for(server).client, session_at(server), Huge(), "audio/wav")
+        upload(harness_for(server).client, session_at(server), Huge(), "audio/wav")
 
 
 def test_a_part_is_announced_with_its_length(
-    bench_for: BenchFor, server: Scripted, recording: FileSource
+    harness_for: HarnessFor, server: Scripted, recording: FileSource
 ) -> None:
     server.play(answer({"uploadId": "a b&c", "partSizeBytes": 1 << 20}), answer({"etag": "e"}), answer({}))
-    upload(bench_for(server).client, session_at(server), recording, "audio/wav")
+    upload(harness_for(server).client, session_at(server), recording, "audio/wav")
     part = server.requests[1]
     assert (part.method, part.target) == ("PUT", "/v1/uploads/parts/1?uploadId=a+b%26c")
     assert part.headers["content-length"] == str(len(RECORDING))
@@ -308,19 +312,19 @@ def test_a_part_is_announced_with_its_length(
 
 
 def test_a_signed_put_sends_the_whole_file_once(
-    bench_for: BenchFor, old_sandbox: Sandbox, recording: FileSource
+    harness_for: HarnessFor, old_sandbox: Sandbox, recording: FileSource
 ) -> None:
-    project = send(bench_for(old_sandbox), recording)
+    project = send(harness_for(old_sandbox), recording)
     assert stored(old_sandbox, project) == RECORDING
     (put,) = [r for r in old_sandbox.requests() if r["method"] == "PUT"]
     assert (put["authorization"], put["apiKeySeen"]) == ("none", False)
 
 
 def test_a_signed_put_has_the_announced_type_and_length_and_no_credential(
-    bench_for: BenchFor, server: Scripted, recording: FileSource
+    harness_for: HarnessFor, server: Scripted, recording: FileSource
 ) -> None:
     server.play(answer(b"", content_type=None))
-    client = bench_for(server, headers={"X-Gateway": "hunter2"}).client
+    client = harness_for(server, headers={"X-Gateway": "hunter2"}).client
     project = CreatedProject("p", SignedPutUpload(f"{server.url}/bucket/a.wav?sig=x"))
     upload(client, project, recording, "audio/x-special")
     (request,) = server.requests
@@ -331,11 +335,11 @@ def test_a_signed_put_has_the_announced_type_and_length_and_no_credential(
 
 
 def test_a_signed_put_that_breaks_starts_over(
-    bench_for: BenchFor, old_sandbox: Sandbox, recording: FileSource
+    harness_for: HarnessFor, old_sandbox: Sandbox, recording: FileSource
 ) -> None:
     old_sandbox.add_fault("reset-before", path="/storage/*", times=2)
     old_sandbox.add_fault("status", path="/storage/*", status=503, nth=3)
-    assert stored(old_sandbox, send(bench_for(old_sandbox), recording)) == RECORDING
+    assert stored(old_sandbox, send(harness_for(old_sandbox), recording)) == RECORDING
 
 
 @pytest.mark.parametrize(
@@ -350,7 +354,7 @@ def test_a_signed_put_that_breaks_starts_over(
     ],
 )
 def test_a_signed_put_that_is_refused(
-    bench_for: BenchFor,
+    harness_for: HarnessFor,
     server: Scripted,
     recording: FileSource,
     step: Any,
@@ -360,37 +364,37 @@ def test_a_signed_put_that_is_refused(
     server.play(step)
     project = CreatedProject("p", SignedPutUpload(f"{server.url}/bucket/a.wav?sig=hunter2"))
     with pytest.raises(cls) as caught:
-        upload(bench_for(server, max_attempts=3).client, project, recording, "audio/wav")
+        upload(harness_for(server, max_attempts=3).client, project, recording, "audio/wav")
     assert type(caught.value) is cls
     assert (len(server.requests), caught.value.project_id) == (tries, "p")
     assert "hunter2" not in everything_said(caught.value)
 
 
 def test_a_store_that_asks_to_wait_is_obeyed(
-    bench_for: BenchFor, server: Scripted, recording: FileSource
+    harness_for: HarnessFor, server: Scripted, recording: FileSource
 ) -> None:
     server.play(error(503, headers={"Retry-After": "9"}), answer(b""))
-    bench = bench_for(server)
-    upload(bench.client, CreatedProject("p", SignedPutUpload(server.url)), recording, "audio/wav")
-    assert 9 <= bench.naps[0] < 9.5
+    harness = harness_for(server)
+    upload(harness.client, CreatedProject("p", SignedPutUpload(server.url)), recording, "audio/wav")
+    assert 9 <= harness.naps[0] < 9.5
 
 
 # --- sources ----------------------------------------------------------------------------------------------
 
 
-def test_a_stream_is_read_from_where_it_stands(bench_for: BenchFor, sandbox: Sandbox) -> None:
+def test_a_stream_is_read_from_where_it_stands(harness_for: HarnessFor, sandbox: Sandbox) -> None:
     stream = io.BytesIO(b"ID3 header" + RECORDING)
     stream.seek(10)
     source = source_of(stream, "a.wav")
     assert source.size_bytes == len(RECORDING)
-    assert stored(sandbox, send(bench_for(sandbox), source)) == RECORDING
+    assert stored(sandbox, send(harness_for(sandbox), source)) == RECORDING
 
 
-def test_a_stream_is_left_open_and_can_be_given_again(bench_for: BenchFor, sandbox: Sandbox) -> None:
+def test_a_stream_is_left_open_and_can_be_given_again(harness_for: HarnessFor, sandbox: Sandbox) -> None:
     stream = io.BytesIO(RECORDING)
     sandbox.add_fault("status", path=PARTS, status=401)
     with pytest.raises(errors.DiffioUploadRefusedError):
-        send(bench_for(sandbox), source_of(stream))
+        send(harness_for(sandbox), source_of(stream))
     assert source_of(stream).size_bytes == len(RECORDING)
 
 
@@ -440,32 +444,32 @@ def test_a_recording_over_the_limit_is_refused() -> None:
 
 
 def test_a_recording_over_the_sessions_limit_is_refused_before_a_byte_is_sent(
-    bench_for: BenchFor, server: Scripted, recording: FileSource
+    harness_for: HarnessFor, server: Scripted, recording: FileSource
 ) -> None:
     project = CreatedProject("p", EdgeUpload("s", server.url, "t", "k", PART, 1000))
     with pytest.raises(errors.DiffioInputError, match="Diffio takes 1000 at most") as caught:
-        upload(bench_for(server).client, project, recording, "audio/wav")
+        upload(harness_for(server).client, project, recording, "audio/wav")
     assert (server.requests, caught.value.project_id) == ([], "p")
 
 
 @pytest.mark.parametrize("size", [len(RECORDING) - 7, len(RECORDING) + 7])
 def test_a_stream_that_changed_its_length_is_noticed(
-    bench_for: BenchFor, sandbox: Sandbox, size: int
+    harness_for: HarnessFor, sandbox: Sandbox, size: int
 ) -> None:
     stream = io.BytesIO(RECORDING)
     source = source_of(stream, "a.wav")
-    bench = bench_for(sandbox)
-    project = create(bench, source.size_bytes)
+    harness = harness_for(sandbox)
+    project = create(harness, source.size_bytes)
     stream.truncate(size) if size < len(RECORDING) else stream.seek(0, 2) and stream.write(b"x" * 7)
     with pytest.raises(errors.DiffioSourceChangedError) as caught:
-        upload(bench.client, project, source, "audio/wav")
+        upload(harness.client, project, source, "audio/wav")
     assert caught.value.project_id == project.api_project_id
     assert open_uploads(sandbox) == 0
 
 
 @pytest.mark.parametrize("protocol", ["edge", "signed-put"])
 def test_a_file_that_shrinks_while_it_is_sent_is_noticed(
-    bench_for: BenchFor, sandbox: Sandbox, old_sandbox: Sandbox, recording: FileSource, protocol: str
+    harness_for: HarnessFor, sandbox: Sandbox, old_sandbox: Sandbox, recording: FileSource, protocol: str
 ) -> None:
     class Shrinking(FileSource):
         def open(self) -> IO[bytes]:
@@ -474,14 +478,14 @@ def test_a_file_that_shrinks_while_it_is_sent_is_noticed(
 
     chosen = sandbox if protocol == "edge" else old_sandbox
     with pytest.raises(errors.DiffioSourceChangedError) as caught:
-        send(bench_for(chosen), Shrinking(recording.path))
+        send(harness_for(chosen), Shrinking(recording.path))
     assert "became shorter while it was read" in caught.value.message
     assert chosen.ledger()["totals"]["projectsWithoutUpload"] == 1
     assert open_uploads(chosen) == 0
 
 
 def test_a_file_that_grows_while_it_is_sent_is_noticed(
-    bench_for: BenchFor, sandbox: Sandbox, recording: FileSource
+    harness_for: HarnessFor, sandbox: Sandbox, recording: FileSource
 ) -> None:
     class Growing(FileSource):
         def open(self) -> IO[bytes]:
@@ -490,7 +494,7 @@ def test_a_file_that_grows_while_it_is_sent_is_noticed(
             return super().open()
 
     with pytest.raises(errors.DiffioSourceChangedError):
-        send(bench_for(sandbox), Growing(recording.path))
+        send(harness_for(sandbox), Growing(recording.path))
     assert open_uploads(sandbox) == 0
 
 
@@ -507,22 +511,24 @@ class Faulty(io.BytesIO):
 
 
 def test_trouble_with_the_source_is_not_taken_for_trouble_with_diffio(
-    bench_for: BenchFor, sandbox: Sandbox
+    harness_for: HarnessFor, sandbox: Sandbox
 ) -> None:
     stream = Faulty(RECORDING)
     source = source_of(stream, "a.wav")
     stream.failures = 10_000
     with pytest.raises(errors.DiffioTransferError) as caught:
-        send(bench_for(sandbox), source)
+        send(harness_for(sandbox), source)
     assert caught.value.message == "a.wav could not be read: Connection reset by the object store."
     assert open_uploads(sandbox) == 0
 
 
-def test_trouble_with_the_source_that_passes_is_tried_again(bench_for: BenchFor, sandbox: Sandbox) -> None:
+def test_trouble_with_the_source_that_passes_is_tried_again(
+    harness_for: HarnessFor, sandbox: Sandbox
+) -> None:
     stream = Faulty(RECORDING)
     source = source_of(stream, "a.wav")
     stream.failures = 2
-    assert stored(sandbox, send(bench_for(sandbox), source)) == RECORDING
+    assert stored(sandbox, send(harness_for(sandbox), source)) == RECORDING
 
 
 def test_several_readers_of_one_stream_do_not_disturb_each_other() -> None:

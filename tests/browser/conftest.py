@@ -15,7 +15,6 @@ import requests
 from cryptography.fernet import Fernet
 
 from airflow_provider_diffio.sandbox import SandboxProcess, start_sandbox_process
-from tests.airflow.bench import AIRFLOW_3
 from tests.browser import chromium
 from tests.browser.airflow_2 import Airflow2
 from tests.browser.airflow_3 import Airflow3
@@ -24,6 +23,7 @@ from tests.browser.form import FORM
 from tests.e2e.control import open_database
 from tests.e2e.events import wait_until
 from tests.e2e.local_airflow import LocalAirflow
+from tests.task_runner import AIRFLOW_3
 
 ROOT = Path(__file__).parents[2]
 RECORDING = ROOT / "example_dags" / "recordings" / "noisy_speech.wav"

@@ -23,12 +23,12 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_diffio.sandbox import SandboxProcess, start_sandbox_process
+from tests.crash.crash_tests import make_recording
 from tests.distributed.cluster import SLOTS, TRIGGERERS, WORKERS, Cluster
 from tests.distributed.observer import Database, Observer
 from tests.distributed.services import MissingServiceError, Services
 from tests.distributed.verdict import Kill, Outcome
 from tests.e2e.command import alone, end_like_ctrl_c
-from tests.lab.laboratory import make_recording
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / ".distributed"

@@ -320,7 +320,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     from airflow.providers.common.compat.sdk import DAG
 
     from airflow_provider_diffio.hooks import DiffioHook
-    from airflow_provider_diffio.waiting import Wait
+    from airflow_provider_diffio.steps.wait import Wait
 
     test, begin = DAG.test, Wait.of_task
 
@@ -340,7 +340,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(DiffioHook, "wait_for_generation", wait)
     monkeypatch.setattr(DAG, "test", test_at_once)
     monkeypatch.setattr(Wait, "of_task", begin_soon)
-    monkeypatch.setattr("airflow_provider_diffio.waiting.MIN_DEFERRAL", 0.0)
+    monkeypatch.setattr("airflow_provider_diffio.steps.wait.MIN_DEFERRAL", 0.0)
 
 
 def keep_api(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from tests.events.signing import Delivery, event, secret_of, sign
+from tests.plugins.signing import Delivery, event, secret_of, sign
 
 _local = threading.local()
 

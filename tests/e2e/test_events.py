@@ -23,8 +23,8 @@ from tests.e2e.attack import Attempt, Probes, bad_attempts, large_bodies, slow_c
 from tests.e2e.control import open_database
 from tests.e2e.events import DAG_ID, EXAMPLES, Events, wait_until
 from tests.e2e.local_airflow import LocalAirflow
-from tests.events.signing import event, sign
 from tests.features import WEBHOOKS, needs
+from tests.plugins.signing import event, sign
 
 pytestmark = [pytest.mark.e2e, needs(WEBHOOKS)]
 

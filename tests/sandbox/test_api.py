@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from tests.sandbox.wire import Answer, Wire
+from tests.sandbox.wire import Wire, WireResponse
 
 
-def refused(status: int, message: str, **fields: Any) -> Answer:
-    return Answer(status, {"error": message, **fields})
+def refused(status: int, message: str, **fields: Any) -> WireResponse:
+    return WireResponse(status, {"error": message, **fields})
 
 
 def test_only_post_is_served(wire: Wire) -> None:

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from airflow_provider_diffio.sandbox import Sandbox
-from tests.sandbox.wire import Answer, JSONObject, Wire
+from tests.sandbox.wire import JSONObject, Wire, WireResponse
 
 PART = 1024
 
 
-def refused(status: int, code: str, message: str) -> Answer:
-    return Answer(status, {"error": {"code": code, "message": message}})
+def refused(status: int, code: str, message: str) -> WireResponse:
+    return WireResponse(status, {"error": {"code": code, "message": message}})
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def upload_id(wire: Wire, session: JSONObject) -> str:
     return str(wire.edge(session, "start").body["uploadId"])
 
 
-def complete(wire: Wire, session: JSONObject, upload_id: str, *parts: Any) -> Answer:
+def complete(wire: Wire, session: JSONObject, upload_id: str, *parts: Any) -> WireResponse:
     return wire.edge(session, "complete", {"uploadId": upload_id, "parts": list(parts)})
 
 
@@ -167,13 +167,13 @@ def test_completing_needs_an_id_and_parts(wire: Wire, session: JSONObject, body:
 def test_an_aborted_upload_is_gone(wire: Wire, session: JSONObject, upload_id: str) -> None:
     assert wire.sandbox.ledger()["totals"]["openUploads"] == 1
     part = wire.part(session, upload_id, 1, b"sound").body
-    assert wire.edge(session, "abort", {"uploadId": upload_id}) == Answer(200, {})
+    assert wire.edge(session, "abort", {"uploadId": upload_id}) == WireResponse(200, {})
     assert wire.sandbox.ledger()["totals"]["openUploads"] == 0
     assert complete(wire, session, upload_id, part).body["error"]["code"] == "upload_failed"
 
 
 def test_aborting_the_unknown_is_fine(wire: Wire, session: JSONObject) -> None:
-    assert wire.edge(session, "abort", {"uploadId": "unknown"}) == Answer(200, {})
+    assert wire.edge(session, "abort", {"uploadId": "unknown"}) == WireResponse(200, {})
 
 
 def test_other_routes_are_not_found(wire: Wire, session: JSONObject) -> None:

@@ -14,7 +14,7 @@ JSONObject = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Answer:
+class WireResponse:
     """What came back."""
 
     status: int
@@ -29,7 +29,7 @@ class Wire:
         self.http = requests.Session()
         self.http.trust_env = False
 
-    def post(self, path: str, body: Any = None, *, key: str | None = None) -> Answer:
+    def post(self, path: str, body: Any = None, *, key: str | None = None) -> WireResponse:
         """POST /v1/{path} with a Bearer key."""
         answer = self.http.post(
             f"{self.sandbox.api_url}/v1/{path}",
@@ -37,7 +37,7 @@ class Wire:
             headers={"Authorization": f"Bearer {key or self.sandbox.api_key}"},
             timeout=20,
         )
-        return Answer(answer.status_code, answer.json())
+        return WireResponse(answer.status_code, answer.json())
 
     def ok(self, path: str, body: Any = None, *, key: str | None = None) -> JSONObject:
         """The body of an answer that has to be 200."""
@@ -47,7 +47,9 @@ class Wire:
         assert isinstance(body, dict)
         return body
 
-    def edge(self, session: JSONObject, action: str, body: Any = None, *, token: str | None = None) -> Answer:
+    def edge(
+        self, session: JSONObject, action: str, body: Any = None, *, token: str | None = None
+    ) -> WireResponse:
         """POST to the upload host."""
         answer = self.http.post(
             f"{session['edgeBaseUrl']}/v1/uploads/{action}",
@@ -55,9 +57,9 @@ class Wire:
             headers={"Authorization": f"Bearer {token or session['uploadToken']}"},
             timeout=20,
         )
-        return Answer(answer.status_code, answer.json())
+        return WireResponse(answer.status_code, answer.json())
 
-    def part(self, session: JSONObject, upload_id: str, number: int, data: Any) -> Answer:
+    def part(self, session: JSONObject, upload_id: str, number: int, data: Any) -> WireResponse:
         """PUT one part."""
         answer = self.http.put(
             f"{session['edgeBaseUrl']}/v1/uploads/parts/{number}",
@@ -69,7 +71,7 @@ class Wire:
             },
             timeout=20,
         )
-        return Answer(answer.status_code, answer.json())
+        return WireResponse(answer.status_code, answer.json())
 
     def project(self, **fields: Any) -> JSONObject:
         """A new project."""
@@ -110,7 +112,7 @@ class Wire:
             assert time.monotonic() < deadline, progress
             time.sleep(0.02)
 
-    def download(self, generation_id: str, **fields: Any) -> Answer:
+    def download(self, generation_id: str, **fields: Any) -> WireResponse:
         """Ask for a link."""
         project_id = self.progress(generation_id)["apiProjectId"]
         body = {"generationId": generation_id, "apiProjectId": project_id, **fields}

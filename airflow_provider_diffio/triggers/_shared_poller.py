@@ -1,0 +1,275 @@
+"""
+What all triggers of one Diffio connection on one event loop share.
+
+One HTTP client with its few connections, one reading of the Airflow connection, and one throttle. The first
+trigger opens it and the last one closes it. Nothing here blocks the loop: what takes time runs in a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakKeyDictionary
+
+from airflow_provider_diffio.api.errors import (
+    DiffioAuthenticationError,
+    DiffioError,
+    DiffioPermissionError,
+)
+from airflow_provider_diffio.api.throttle import Slots, Throttle
+
+if TYPE_CHECKING:
+    from airflow_provider_diffio.api.async_client import DiffioAsyncClient
+    from airflow_provider_diffio.api.endpoints import Call
+    from airflow_provider_diffio.api.settings import ClientSettings
+
+T = TypeVar("T")
+
+#: How long a connection is used before it is read again, in seconds. A key that was rotated is noticed
+#: sooner, by its refusal.
+REFRESH_SECONDS = 300.0
+
+#: A triggerer is one event loop and serves one team, so there a connection id has one meaning. What is found
+#: under it is shared no further than the loop.
+_shared_pollers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, SharedPoller]] = WeakKeyDictionary()
+
+
+def join_shared_poller(conn_id: str) -> SharedPoller:
+    """
+    Share the running loop's poller for a connection, until :meth:`SharedPoller.leave`.
+
+    :param conn_id: id of the Diffio connection.
+    """
+    pollers = _shared_pollers.setdefault(asyncio.get_running_loop(), {})
+    poller = pollers.get(conn_id)
+    if poller is None:
+        poller = pollers[conn_id] = SharedPoller(conn_id)
+    poller.throttle.waiters += 1
+    return poller
+
+
+def _import_what_is_needed() -> None:
+    from airflow.providers.common.compat import connection
+
+    from airflow_provider_diffio.api import async_client
+    from airflow_provider_diffio.hooks import connection as diffio_connection
+
+    del async_client, connection, diffio_connection
+
+
+class SharedPoller:
+    """
+    Looks at generations for many triggers. Not made directly: see :func:`join_shared_poller`.
+
+    :param conn_id: id of the Diffio connection.
+    """
+
+    def __init__(self, conn_id: str) -> None:
+        self.throttle = Throttle()
+        self._slots = Slots()
+        self._conn_id = conn_id
+        self._clock = asyncio.get_running_loop().time
+        self._reading = asyncio.Lock()
+        self._tried_at = float("-inf")
+        self._failure: _Failure | None = None
+        self._lease: _ClientLease | None = None
+
+    async def open(self) -> None:
+        """
+        Read the Airflow connection and make the client, unless that is done.
+
+        :raises AirflowNotFoundException: when there is no such connection.
+        :raises DiffioConfigurationError: when it can not work.
+        :raises Exception: whatever Airflow's own trouble is; it may pass.
+        """
+        if self._lease is not None:
+            return
+        asked_at = self._clock()
+        async with self._reading:
+            if self._lease is None and self._failure is not None and self._failure.at >= asked_at:
+                # It failed for another trigger while this one stood in lease; it would fail again.
+                raise self._failure.error.with_traceback(None)
+            if self._lease is None:
+                # In a thread, since the HTTP library takes a while to import.
+                await asyncio.to_thread(_import_what_is_needed)
+                await self._read()
+
+    async def wait_first_allowed(self, wished: float, deadline: float) -> None:
+        """
+        Wait until a new trigger may look: not before it wants to, and many new ones one after the other.
+
+        :param wished: when it wants to look, in seconds since the epoch.
+        :param deadline: when it polls in any case, in seconds since the epoch.
+        """
+        now = self._clock()
+        lined_up = time.time() + self.throttle.start(now) - now
+        await self.sleep_until(min(max(wished, lined_up), deadline))
+
+    def sleep_until(self, moment: float) -> Awaitable[None]:
+        """
+        Sleep until there is a place for one more to look.
+
+        :param moment: not before this time, in seconds since the epoch.
+        """
+        return sleep_until(self._slots.take(moment, time.time()))
+
+    async def wait_allowed(self, deadline: float) -> None:
+        """
+        Wait while all triggers of this connection are held back.
+
+        :param deadline: when to look in any case, in seconds since the epoch.
+        """
+        while (at := self.throttle.next_allowed(self._clock())) > (now := self._clock()):
+            left = deadline - time.time()
+            await asyncio.sleep(max(0.0, min(at - now, left)))
+            if at - now >= left or self.throttle.is_open(self._clock()):
+                return
+
+    async def poll(self, call: Call[T]) -> T:
+        """
+        Send a call once; when the key is refused and the connection has another one by now, once more.
+
+        :param call: from :mod:`airflow_provider_diffio.api.endpoints`.
+        :raises DiffioError: when it did not work.
+        """
+        lease, asked_at = await self._current_lease(), self._clock()
+        try:
+            return await self._carry(lease, call)
+        except (DiffioAuthenticationError, DiffioPermissionError):
+            await self._read_again(asked_at, lease)
+            if self._lease is lease or self._lease is None:
+                raise
+        return await self._carry(self._lease, call)
+
+    async def leave(self) -> None:
+        """Go; the last one closes the connections, also when it is cancelled."""
+        self.throttle.waiters -= 1
+        if not self.throttle.waiters:
+            del _shared_pollers[asyncio.get_running_loop()][self._conn_id]
+            await asyncio.shield(self._close())
+
+    async def _close(self) -> None:
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            await lease.retire()
+
+    async def _current_lease(self) -> _ClientLease:
+        now = self._clock()
+        if now - self._tried_at > REFRESH_SECONDS and not self._reading.locked():
+            await self._read_again(now, self._lease)
+        if self._lease is None:
+            raise RuntimeError("The poller is not open.")
+        return self._lease
+
+    async def _carry(self, lease: _ClientLease, call: Call[T]) -> T:
+        sent_at = self._clock()
+        lease.polls += 1
+        try:
+            answer = await lease.client.call_once(call)
+        except DiffioError as error:
+            self.throttle.on_error(error, sent_at, self._clock())
+            raise
+        finally:
+            lease.polls -= 1
+            if lease.retired and not lease.polls:
+                await lease.close()
+        self.throttle.on_success()
+        return answer
+
+    async def _read_again(self, asked_at: float, lease: _ClientLease | None) -> None:
+        """Read the connection, unless it was read since ``asked_at`` or ``lease`` is not in use any more."""
+        async with self._reading:
+            if self._tried_at < asked_at and self._lease is lease:
+                # When it can not be read, the polls go on with what it said before; should the key be refused
+                # then, they end.
+                with suppress(Exception):
+                    await self._read()
+
+    async def _read(self) -> None:
+        self._tried_at = self._clock()
+        try:
+            lease = await self._new_lease()
+        except Exception as error:
+            self._failure = _Failure(self._clock(), error)
+            raise
+        if lease is not None:
+            old, self._lease = self._lease, lease
+            if old is not None:
+                await old.retire()
+
+    async def _new_lease(self) -> _ClientLease | None:
+        """Return a new lease, or None when the connection says what it said before."""
+        from airflow_provider_diffio.api.async_client import DiffioAsyncClient
+
+        settings = await read_settings(self._conn_id)
+        if self._lease is not None and self._lease.settings == settings:
+            return None
+        client = DiffioAsyncClient(settings)
+        await client.__aenter__()
+        return _ClientLease(settings, client)
+
+
+@dataclass(frozen=True)
+class _Failure:
+    at: float
+    error: Exception
+
+
+@dataclass(eq=False)
+class _ClientLease:
+    """A client with what it was made from, and how many polls are under way on it."""
+
+    settings: ClientSettings
+    client: DiffioAsyncClient
+    polls: int = 0
+    retired: bool = False
+
+    async def retire(self) -> None:
+        """Close it, after the polls that are under way."""
+        self.retired = True
+        if not self.polls:
+            await self.close()
+
+    async def close(self) -> None:
+        await self.client.__aexit__(None, None, None)
+
+
+async def read_settings(conn_id: str) -> ClientSettings:
+    """
+    Read a Diffio connection without blocking the loop.
+
+    :param conn_id: id of the Diffio connection.
+    :raises AirflowNotFoundException: when there is no such connection.
+    :raises DiffioConfigurationError: when it can not work.
+    """
+    from airflow_provider_diffio.hooks.connection import DiffioConnection
+
+    return DiffioConnection.read(await _find_connection(conn_id)).settings
+
+
+async def _find_connection(conn_id: str) -> Any:
+    from airflow.providers.common.compat.connection import get_async_connection
+    from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
+
+    try:
+        return await get_async_connection(conn_id)
+    except AirflowNotFoundException:
+        # Under dag.test() of Airflow 3 the asynchronous look-up finds nothing, though the connection is
+        # there. One that is really missing is missing for the synchronous look-up, too.
+        return await asyncio.to_thread(BaseHook.get_connection, conn_id)
+
+
+async def sleep_until(moment: float) -> None:
+    """
+    Sleep until a wall-clock time.
+
+    :param moment: in seconds since the epoch.
+    """
+    # The clock may be set back or forth; what is left is asked again after the sleep.
+    while (left := moment - time.time()) > 0:  # noqa: ASYNC110 - it waits for a time, not for an event
+        # A bit longer, since the loop's own clock is another one and may be early by a hair.
+        await asyncio.sleep(left + 0.001)
