@@ -166,13 +166,8 @@ def create_generation(
     The model is part of the path; any model id is accepted here, since Diffio decides which it offers.
     """
     model = check_model(model)
-    body: dict[str, Any] = {"apiProjectId": _text(project_id, "project_id")}
-    if sampling is not None:
-        body["sampling"] = _json_object(sampling, "sampling")
-    if params is not None and params != {}:
-        body["params"] = _json_object(params, "params")
-    if idempotency_key is not None:
-        body["idempotencyKey"] = check_idempotency_key(idempotency_key)
+    options = check_generation(model=model, sampling=sampling, params=params, idempotency_key=idempotency_key)
+    body = {"apiProjectId": _text(project_id, "project_id"), **options}
 
     def read(answer: JSONFields) -> models.Generation:
         return models.Generation(
@@ -191,6 +186,29 @@ def create_generation(
         may_bill=True,
         project_id=project_id,
     )
+
+
+def check_generation(
+    *,
+    model: str,
+    sampling: Mapping[str, Any] | None,
+    params: Mapping[str, Any] | None,
+    idempotency_key: str | None,
+) -> dict[str, Any]:
+    """
+    Return the options of a generation as they are sent.
+
+    :raises DiffioInputError: when one of them cannot work.
+    """
+    check_model(model)
+    options: dict[str, Any] = {}
+    if sampling is not None:
+        options["sampling"] = _json_object(sampling, "sampling")
+    if params is not None and params != {}:
+        options["params"] = _json_object(params, "params")
+    if idempotency_key is not None:
+        options["idempotencyKey"] = check_idempotency_key(idempotency_key)
+    return options
 
 
 def get_generation_progress(
