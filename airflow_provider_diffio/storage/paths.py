@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from airflow_provider_diffio._compat import open_filesystem
 from airflow_provider_diffio.api.errors import DiffioConfigurationError, DiffioInputError
 from airflow_provider_diffio.storage.errors import cause_of, reason_of
 from airflow_provider_diffio.storage.file_names import check_printable, relative_parts
@@ -213,11 +214,7 @@ def _filesystem(scheme: str, conn_id: str | None, uri: str, *, stated: bool) -> 
             advice="Name a connection that holds the store's credentials.",
         )
     try:
-        from airflow.sdk.io import attach
-    except ImportError:  # Airflow 2
-        from airflow.io.store import attach
-    try:
-        return attach(scheme, conn_id).fs
+        return open_filesystem(scheme, conn_id)
     except ImportError as error:
         raise _unserved(scheme, f"its library is missing: {error}") from error
     except ValueError as error:
