@@ -94,10 +94,10 @@ def test_no_look_is_planned_beyond_the_deadline() -> None:
 @pytest.mark.parametrize(
     "error",
     [
-        errors.DiffioConnectionError("No answer."),
+        errors.DiffioConnectionError("No response."),
         errors.DiffioServerError("Down."),
         errors.DiffioRateLimitError("Slow down."),
-        errors.DiffioResponseError("answered text/html"),
+        errors.DiffioResponseError("responded with text/html"),
     ],
 )
 def test_an_outage_is_ridden_out_until_the_deadline(error: errors.DiffioError) -> None:
