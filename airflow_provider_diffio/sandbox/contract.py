@@ -78,7 +78,7 @@ GENERATION_NOT_FOUND: Final = "Generation not found."
 
 
 class ApiError(Exception):
-    """An answer of the API that is not 200: ``{"error": message}``, perhaps a code and more fields."""
+    """A response of the API that is not 200: ``{"error": message}``, perhaps a code and more fields."""
 
     def __init__(self, status: int, message: str, code: str | None = None, **fields: Any) -> None:
         super().__init__(message)
@@ -94,7 +94,7 @@ class ApiError(Exception):
 
 
 class EdgeError(Exception):
-    """An answer of the upload and media host that is not 200: ``{"error": {"code", "message"}}``."""
+    """A response of the upload and media host that is not 200: ``{"error": {"code", "message"}}``."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
@@ -116,7 +116,7 @@ def model_of_path(name: str) -> str | None:
 
 
 def model_retired(model: str) -> ApiError:
-    """The 410 that answers every model but the current ones."""
+    """The 410 for every model but the current ones."""
     return ApiError(
         410,
         f"{model} has been retired. Use diffio-4.6-flash or diffio-4.6-pro "

@@ -35,9 +35,9 @@ class Fault:
     ``nth="every"`` starts at once and has no end unless ``times`` says so.
 
     ======================  ====================================================================
-    status                  answer with ``status``, ``body``, ``headers``; nothing is done
-    body                    do the work, then answer with ``body`` and ``content_type`` instead
-    truncate                do the work, announce the answer's length, send ``bytes``, hang up
+    status                  respond with ``status``, ``body``, ``headers``; nothing is done
+    body                    do the work, then respond with ``body`` and ``content_type`` instead
+    truncate                do the work, announce the response's length, send ``bytes``, hang up
     delay                   wait ``seconds`` first; goes together with any other
     reset-before            read ``bytes`` of the request and reset; nothing is done
     reset-after             do the work, then reset the connection
@@ -45,7 +45,7 @@ class Fault:
     processing-seconds      the generation takes ``seconds``
     transcript-pending      the transcript comes ``seconds`` after completion
     transcript-unavailable  there will be no transcript
-    artifact-not-ready      ``seconds`` long after completion downloads answer ``status``
+    artifact-not-ready      ``seconds`` long after completion downloads get ``status``
     ======================  ====================================================================
     """
 
@@ -79,7 +79,7 @@ class Fault:
         if self.kind == "artifact-not-ready" and self.status not in {None, 404, 409}:
             raise ValueError("kind artifact-not-ready takes status 404 or 409")
         if self.seconds < 0 or self.bytes < 0:
-            raise ValueError("seconds and bytes can not be negative")
+            raise ValueError("seconds and bytes cannot be negative")
 
     @classmethod
     def from_json(cls, spec: Mapping[str, Any]) -> Fault:

@@ -1,4 +1,4 @@
-"""Generations: order one, watch it, fetch the result."""
+"""Generations: start one, watch it, fetch the result."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Generations:
         }
 
     def endpoint_of_model(self, path: str) -> Endpoint | None:
-        """What answers ``{model}-generation``: an order, or the news that the model is retired."""
+        """What serves ``{model}-generation``: the start of one, or the 410 of a retired model."""
         model = model_of_path(path)
         if model is None or (not self._edge and model not in SIGNED_PUT_MODELS):
             return None
@@ -83,7 +83,7 @@ class Generations:
         return Endpoint("generations:write", partial(handler, model))
 
     async def create(self, model: str, key: ApiKey, body: JSONObject) -> JSONObject:
-        """Order a generation, or find the one that the same idempotency key ordered before."""
+        """Start a generation, or find the one that the same idempotency key started before."""
         project_id = string_field(body, "apiProjectId")
         sampling = optional_object(body, "sampling")
         params = optional_object(body, "params")
@@ -149,7 +149,7 @@ class Generations:
         token = f"v1.{secrets.token_urlsafe(24)}.{secrets.token_urlsafe(16)}"
         self._state.links[token] = Link(asset, time.time() + self._settings.link_life)
         relative = f"generations/{generation_id}/{asset.path.name}"
-        answer = {
+        response = {
             "generationId": generation_id,
             "apiProjectId": project_id,
             "downloadType": download_type,
@@ -160,10 +160,10 @@ class Generations:
             "storagePath": asset.storage_path,
             "mimeType": asset.mime_type,
         }
-        return answer if self._edge else {**answer, "bucket": BUCKET}
+        return response if self._edge else {**response, "bucket": BUCKET}
 
     async def clear(self) -> None:
-        """End every life; called when the memory is cleared and at the end."""
+        """End every life; called when the state is cleared and at the end."""
         lives = list(self._lives.values())
         for life in lives:
             life.cancel()

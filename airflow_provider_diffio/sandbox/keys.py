@@ -16,7 +16,7 @@ _PREFIX_LENGTH = 17
 
 @dataclass
 class ApiKey:
-    """One key. The plaintext stays here because the sandbox has nobody to hide it from."""
+    """One key. The plaintext stays here because a sandbox has nothing to hide."""
 
     key_id: str
     plaintext: str
@@ -87,7 +87,7 @@ class KeyRing:
             raise ApiError(404, "API key not found.") from None
 
     def authenticate(self, plaintext: str | None) -> ApiKey:
-        """The active key somebody showed, or 401, or 403 for one that was revoked."""
+        """The active key of a request; 401 for an unknown one, 403 for a revoked one."""
         key = self._by_plaintext.get(plaintext or "")
         if key is None:
             raise ApiError(401, INVALID_KEY)

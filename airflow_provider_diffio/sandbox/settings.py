@@ -54,7 +54,7 @@ class Settings:
     :param max_bytes: bytes of the largest upload.
     :param workers: recordings restored at a time.
     :param allow_remote: listen on an address that other machines can reach.
-    :raises ValueError: for what can not be, and for an engine whose libraries are missing.
+    :raises ValueError: for values that make no sense, and for an engine whose libraries are missing.
     """
 
     host: str = "127.0.0.1"
@@ -94,7 +94,7 @@ class Settings:
         if self.part_size < 1 or self.max_bytes < 1 or self.workers < 1:
             raise ValueError("part_size, max_bytes and workers must be at least 1")
         if self.processing_seconds < 0 or self.webhook_time_scale < 0:
-            raise ValueError("processing_seconds and webhook_time_scale can not be negative")
+            raise ValueError("processing_seconds and webhook_time_scale cannot be negative")
         if not self.api_key or not self.webhook_secret.startswith("whsec_"):
             raise ValueError("api_key must not be empty and webhook_secret must begin with whsec_")
 

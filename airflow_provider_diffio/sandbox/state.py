@@ -1,4 +1,4 @@
-"""What the sandbox remembers: projects, uploads, generations, links. In memory; bytes are on disk."""
+"""The sandbox's state: projects, uploads, generations, links. In memory; bytes are on disk."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class MultipartUpload:
 
 @dataclass
 class Project:
-    """One recording that somebody uploads."""
+    """One recording and its upload."""
 
     project_id: str
     key_id: str
@@ -102,7 +102,7 @@ class Plan:
 
 @dataclass
 class Generation:
-    """One order to restore a project's recording; what a bill would list."""
+    """One restoration of a project's recording; what a bill would list."""
 
     generation_id: str
     project: Project
@@ -138,7 +138,7 @@ class Link:
 
 
 class State:
-    """The sandbox's memory. Only the event loop's thread touches it."""
+    """Everything the sandbox knows. Only the event loop's thread touches it."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -156,7 +156,7 @@ class State:
         params: dict[str, Any],
         token_life: float,
     ) -> Project:
-        """Remember a new project that waits for its upload."""
+        """Add a new project that waits for its upload."""
         project_id = str(uuid.uuid4())
         folder = self.root / "projects" / project_id
         folder.mkdir(parents=True)

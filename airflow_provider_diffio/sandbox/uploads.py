@@ -17,7 +17,7 @@ from .projects import record_upload
 from .settings import Settings
 from .state import MultipartUpload, Part, Project, State, StoredObject
 
-#: The edge tells the API about a finished upload by itself, a moment after it answered.
+#: The edge tells the API about a finished upload by itself, a moment after it responded.
 _CALLBACK_SECONDS = 0.2
 _MIB = 1024 * 1024
 
@@ -80,7 +80,7 @@ class EdgeUploads:
         return {"partNumber": number, "etag": upload.parts[number].etag}
 
     async def complete(self, request: web.Request) -> dict[str, Any]:
-        """Put the parts together; repeated, it is answered from what is stored."""
+        """Put the parts together; repeated, it responds from what is stored."""
         project = self._project(request)
         body = await _json(request)
         upload_id, listed = body.get("uploadId"), body.get("parts")
@@ -111,7 +111,7 @@ class EdgeUploads:
         return {}
 
     def _project(self, request: web.Request) -> Project:
-        """The project the upload token stands for; an API key is nobody here."""
+        """The project the upload token stands for; an API key counts for nothing here."""
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         project = self._state.project_of_token(token.strip()) if scheme.lower() == "bearer" else None
         if project is None:
@@ -152,15 +152,15 @@ class EdgeUploads:
 
 
 def _edge(handler: Any) -> Any:
-    """Answer with JSON, and with the edge's own shape of error."""
+    """Respond with JSON, and with the edge's own shape of error."""
 
-    async def answer(request: web.Request) -> web.StreamResponse:
+    async def respond(request: web.Request) -> web.StreamResponse:
         try:
             return web.json_response(await handler(request))
         except EdgeError as error:
             return web.json_response(error.body(), status=error.status)
 
-    return answer
+    return respond
 
 
 async def _receive(request: web.Request, file: BinaryIO, update: Any) -> int:

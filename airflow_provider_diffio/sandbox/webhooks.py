@@ -48,7 +48,7 @@ class WebhookEndpoint:
 
 @dataclass
 class Delivery:
-    """One message to one endpoint, with every attempt's outcome: a status, or 0 for no answer."""
+    """One message to one endpoint, with every attempt's outcome: a status, or 0 for no response."""
 
     message_id: str
     endpoint: WebhookEndpoint
@@ -246,8 +246,8 @@ class Webhooks:
         try:
             async with self._session.post(
                 delivery.endpoint.url, data=body.encode(), headers=headers, allow_redirects=False
-            ) as answer:
-                return answer.status, answer.headers.get("webhook-delivery") == "abort-message"
+            ) as response:
+                return response.status, response.headers.get("webhook-delivery") == "abort-message"
         except (aiohttp.ClientError, TimeoutError):
             return 0, False
 

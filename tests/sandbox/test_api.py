@@ -1,4 +1,4 @@
-"""The front door: methods, keys, bodies, routes, and the order in which they are objected to."""
+"""The front door: methods, keys, bodies, routes, and the order in which they are checked."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ def test_a_key_may_come_in_its_own_header(wire: Wire, header: str) -> None:
 
 def test_a_wrong_key_comes_before_a_wrong_body(wire: Wire) -> None:
     url = f"{wire.sandbox.api_url}/v1/nowhere"
-    answer = wire.http.post(url, data=b"not json", headers={"Authorization": "Bearer wrong"})
-    assert (answer.status_code, answer.json()) == (401, {"error": "Invalid API key."})
+    response = wire.http.post(url, data=b"not json", headers={"Authorization": "Bearer wrong"})
+    assert (response.status_code, response.json()) == (401, {"error": "Invalid API key."})
 
 
 @pytest.mark.parametrize("body", [b"", b"not json", b"[]", b'"text"', b"\xff"])
 def test_a_body_that_is_no_object_comes_before_an_unknown_route(wire: Wire, body: bytes) -> None:
     headers = {"Authorization": f"Bearer {wire.sandbox.api_key}"}
-    answer = wire.http.post(f"{wire.sandbox.api_url}/v1/nowhere", data=body, headers=headers)
-    assert (answer.status_code, answer.json()) == (400, {"error": "Invalid JSON body."})
+    response = wire.http.post(f"{wire.sandbox.api_url}/v1/nowhere", data=body, headers=headers)
+    assert (response.status_code, response.json()) == (400, {"error": "Invalid JSON body."})
 
 
 def test_an_unknown_route_is_not_found(wire: Wire) -> None:
@@ -44,10 +44,10 @@ def test_an_unknown_route_is_not_found(wire: Wire) -> None:
     assert wire.post("webhooks/app_portal_access") == refused(404, "Not found.")
 
 
-def test_answers_are_json(wire: Wire) -> None:
+def test_responses_are_json(wire: Wire) -> None:
     headers = {"Authorization": f"Bearer {wire.sandbox.api_key}"}
-    answer = wire.http.post(f"{wire.sandbox.api_url}/v1/list_projects", json={}, headers=headers)
-    assert answer.headers["Content-Type"].startswith("application/json")
+    response = wire.http.post(f"{wire.sandbox.api_url}/v1/list_projects", json={}, headers=headers)
+    assert response.headers["Content-Type"].startswith("application/json")
 
 
 @pytest.mark.parametrize(
@@ -61,8 +61,8 @@ def test_answers_are_json(wire: Wire) -> None:
     ],
 )
 def test_a_retired_model_comes_before_an_unknown_project(wire: Wire, path: str, model: str) -> None:
-    answer = wire.post(path, {"apiProjectId": "unknown"})
-    assert answer == refused(
+    response = wire.post(path, {"apiProjectId": "unknown"})
+    assert response == refused(
         410,
         f"{model} has been retired. Use diffio-4.6-flash or diffio-4.6-pro "
         "(/v1/diffio-4.6-flash-generation or /v1/diffio-4.6-pro-generation).",

@@ -147,7 +147,7 @@ def test_a_test_event_goes_to_all_endpoints_of_the_key(wire: Wire) -> None:
     with receiver() as live, receiver() as test:
         configure(wire, live.url)
         configure(wire, test.url, mode="test")
-        answer = wire.ok(
+        response = wire.ok(
             "webhooks/send_test_event",
             {
                 "eventType": "generation.completed",
@@ -158,10 +158,10 @@ def test_a_test_event_goes_to_all_endpoints_of_the_key(wire: Wire) -> None:
         deliveries = [*live.wait(1), *test.wait(1)]
     for delivery in deliveries:
         event = verified(wire, delivery)
-        assert delivery.headers["svix-id"] == answer["svixMessageId"]
-        assert event["eventId"] == answer["eventId"]
+        assert delivery.headers["svix-id"] == response["svixMessageId"]
+        assert event["eventId"] == response["eventId"]
         assert (event["apiProjectId"], event["status"]) == ("proj_123", "complete")
-    assert (answer["mode"], answer["apiKeyId"]) == ("test", "key_sandbox")
+    assert (response["mode"], response["apiKeyId"]) == ("test", "key_sandbox")
 
 
 @pytest.mark.parametrize(
