@@ -117,6 +117,7 @@ def _parser() -> argparse.ArgumentParser:
         default=0.01,
         help="shortens the 5 s, 5 min, 30 min ... of retries",
     )
+    add("--accept-4-5", action="store_true", help="take diffio-4.5 models for their 4.6 successors")
     add("--allow-remote", action="store_true", help="listen on an address other machines can reach")
     add("--ready-file", type=Path, help="JSON file to write once requests are served")
     return parser

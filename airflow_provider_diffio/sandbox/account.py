@@ -100,9 +100,7 @@ class Account:
             key.require_admin()
             self._keys.get(key_id)
         generations = [
-            generation
-            for generation in self._state.generations.values()
-            if generation.project.key_id == key_id
+            generation for generation in self._state.generations.values() if generation.key_id == key_id
         ]
         lifetime = sum(bill(generation).cents for generation in generations)
         return {

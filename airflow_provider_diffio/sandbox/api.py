@@ -74,8 +74,9 @@ def _presented_key(request: web.Request) -> str | None:
 
 
 async def _json_object(request: web.Request) -> dict[str, Any]:
+    """The body; an empty one counts as ``{}``, as it does at the vendor."""
     try:
-        body = json.loads(await request.read())
+        body = json.loads(await request.read() or b"{}")
     except web.HTTPRequestEntityTooLarge:
         raise ApiError(413, "Request body is too large.") from None
     except ValueError:

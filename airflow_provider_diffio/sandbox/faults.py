@@ -78,6 +78,8 @@ class Fault:
             raise ValueError("kind status needs a status from 400 to 599")
         if self.kind == "artifact-not-ready" and self.status not in {None, 404, 409}:
             raise ValueError("kind artifact-not-ready takes status 404 or 409")
+        if not isinstance(self.headers, Mapping) or not isinstance(self.path, str):
+            raise TypeError("headers must be an object and path a string")
         if self.seconds < 0 or self.bytes < 0:
             raise ValueError("seconds and bytes cannot be negative")
 
@@ -100,6 +102,8 @@ class Fault:
             "error": "error",
             "errorDetails": "error_details",
         }
+        if not isinstance(spec, Mapping):
+            raise TypeError("a fault is a JSON object")
         unknown = spec.keys() - names.keys()
         if unknown:
             raise ValueError(f"a fault has no {', '.join(sorted(unknown))}; it takes {', '.join(names)}")

@@ -18,6 +18,7 @@ from .contract import (
     DOWNLOAD_TYPES,
     MAX_IDEMPOTENCY_KEY,
     SIGNED_PUT_MODELS,
+    SUCCESSORS,
     ApiError,
     JSONObject,
     model_of_path,
@@ -77,6 +78,8 @@ class Generations:
     def endpoint_of_model(self, path: str) -> Endpoint | None:
         """What serves ``{model}-generation``: the start of one, or the 410 of a retired model."""
         model = model_of_path(path)
+        if self._settings.accept_4_5 and model is not None:
+            model = SUCCESSORS.get(model, model)
         if model is None or (not self._edge and model not in SIGNED_PUT_MODELS):
             return None
         handler = self.create if not self._edge or model in CURRENT_MODELS else _refuse_retired
@@ -100,7 +103,7 @@ class Generations:
                     "idempotencyKeyConflict",
                 )
             return {**_created(known), "idempotentReplay": True}
-        return _created(self._begin(project, model, idempotency_key, sampling, params))
+        return _created(self._begin(key, project, model, idempotency_key, sampling, params))
 
     async def progress(self, key: ApiKey, body: JSONObject) -> JSONObject:
         """Where a generation is."""
@@ -175,6 +178,7 @@ class Generations:
 
     def _begin(
         self,
+        key: ApiKey,
         project: Project,
         model: str,
         idempotency_key: str | None,
@@ -188,6 +192,7 @@ class Generations:
         generation = Generation(
             generation_id=generation_id,
             project=project,
+            key_id=key.key_id,
             model=model,
             idempotency_key=idempotency_key,
             sampling=sampling,

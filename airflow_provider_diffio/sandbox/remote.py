@@ -55,6 +55,17 @@ class RemoteSandbox:
         """Forget projects, generations, keys, webhooks, faults and requests."""
         self.control("POST", "reset")
 
+    def add_key(self, *scopes: str, **fields: Any) -> str:
+        """Make another API key and return it.
+
+        :param scopes: what it may do, such as ``projects:read``.
+        :param fields: ``resourceBounds``; or, for a key from before scopes, ``permissions`` with ``read``,
+            ``write`` and ``downloadGenerations``.
+        """
+        body = {"scopes": list(scopes), **fields}
+        key: str = self.control("POST", "keys", body)["key"]
+        return key
+
     def expire_links(self) -> None:
         """Let every download link given out so far expire now."""
         self.control("POST", "links/expire")

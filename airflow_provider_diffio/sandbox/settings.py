@@ -53,6 +53,8 @@ class Settings:
     :param part_size: bytes of an upload part.
     :param max_bytes: bytes of the largest upload.
     :param workers: recordings restored at a time.
+    :param accept_4_5: take ``diffio-4.5-flash`` and ``diffio-4.5-pro`` for their 4.6 successors, as the
+        vendor's newest SDK does, instead of responding 410.
     :param allow_remote: listen on an address that other machines can reach.
     :raises ValueError: for values that make no sense, and for an engine whose libraries are missing.
     """
@@ -72,6 +74,7 @@ class Settings:
     part_size: int = 32 * 1024 * 1024
     max_bytes: int = 2 * 1024 * 1024 * 1024
     workers: int = 1
+    accept_4_5: bool = False
     allow_remote: bool = False
 
     def __post_init__(self) -> None:

@@ -143,7 +143,7 @@ class Webhooks:
 
     def on_status(self, generation: Generation) -> None:
         """Tell whoever asked to be told that a generation's status changed."""
-        key_id = generation.project.key_id
+        key_id = generation.key_id
         event_type, status = EVENT_OF_STATUS[generation.status]
         receivers = [
             endpoint

@@ -57,9 +57,12 @@ def test_a_fault_may_mind_origin_and_method() -> None:
         {"kind": "delay", "origin": "elsewhere"},
         {"kind": "delay", "sceonds": 1},
         {"kind": "artifact-not-ready", "status": 500},
+        {"kind": "status", "status": 503, "headers": ["Retry-After"]},
+        {"kind": "status", "status": 503, "path": 7},
+        ["status"],
     ],
 )
-def test_a_fault_that_makes_no_sense_is_refused(wire: Wire, spec: dict[str, Any]) -> None:
+def test_a_fault_that_makes_no_sense_is_refused(wire: Wire, spec: Any) -> None:
     response = wire.http.post(f"{wire.sandbox.api_url}/sandbox/faults", json=[spec])
     assert response.status_code == 400
     assert response.json()["error"]

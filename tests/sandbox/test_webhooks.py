@@ -177,7 +177,7 @@ def test_a_test_event_has_to_make_sense(wire: Wire, body: dict[str, Any]) -> Non
     assert wire.post("webhooks/send_test_event", body).status == 400
 
 
-def test_events_stay_with_the_key_that_ordered(wire: Wire) -> None:
+def test_events_stay_with_the_key_that_started(wire: Wire) -> None:
     scopes = ["projects:write", "generations:write", "generations:read", "webhooks:write"]
     child = wire.ok("api_keys/create", {"label": "child", "scopes": scopes})
     with receiver() as post:
