@@ -12,8 +12,22 @@ from airflow_provider_diffio.hooks import lineage
 from airflow_provider_diffio.hooks.sources import LocationSource
 
 if TYPE_CHECKING:
-    from airflow_provider_diffio.api.client import Options
-    from airflow_provider_diffio.hooks.diffio import DiffioHook
+    import logging
+
+    from airflow_provider_diffio.api.client import DiffioClient, Options
+
+
+class UploadingHook(Protocol):
+    """What an upload needs of a hook."""
+
+    @property
+    def log(self) -> logging.Logger: ...
+
+    def get_conn(self) -> DiffioClient: ...
+
+    def complete_project_upload(
+        self, project_id: str, *, request_options: Options = None
+    ) -> models.UploadConfirmation: ...
 
 
 class OnCreated(Protocol):
@@ -42,7 +56,7 @@ class ProjectUpload:
 
     def __init__(
         self,
-        hook: DiffioHook,
+        hook: UploadingHook,
         recording: uploads.Source,
         *,
         content_type: str | None,
