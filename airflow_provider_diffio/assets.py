@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 from airflow.providers.common.compat.sdk import Asset
 
+from airflow_provider_diffio._compat import make_asset_watcher
 from airflow_provider_diffio.api.models import COMPLETE, WebhookEvent
 
 #: What an event type of Diffio is called as a *generation* value's ``status``. Webhooks say ``error``.
@@ -111,10 +112,6 @@ def _asset(conn_id: str, event_type: str, poll_interval: float | None) -> Asset:
     uri = asset_uri(conn_id, event_type)
     if poll_interval is None:
         return Asset(uri=uri)
-    try:
-        from airflow.sdk import AssetWatcher
-    except ImportError:
-        raise RuntimeError("Watching for finished generations needs Airflow 3.") from None
     from airflow_provider_diffio.triggers.events import DiffioGenerationEventTrigger
 
     trigger = DiffioGenerationEventTrigger(
@@ -124,7 +121,7 @@ def _asset(conn_id: str, event_type: str, poll_interval: float | None) -> Asset:
     # away from each other each time they are parsed.
     return Asset(
         uri=f"{uri}/polled-every-{poll_interval:g}s",
-        watchers=[AssetWatcher(name="diffio", trigger=trigger)],
+        watchers=[make_asset_watcher("diffio", trigger)],
     )
 
 

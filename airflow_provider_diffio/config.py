@@ -9,17 +9,15 @@ from __future__ import annotations
 
 from airflow.providers.common.compat.sdk import conf
 
+from airflow_provider_diffio._compat import can_wake_up_waits
+
 #: Seconds between looks of a wait that a webhook is expected to end: for those that do not arrive.
 FALLBACK_INTERVAL = 300.0
 
 
 def wake_up_enabled() -> bool:
     """Return whether it is switched on, on an Airflow that it was made for."""
-    if not conf.getboolean("diffio", "wake_up", fallback=False):
-        return False
-    from airflow import __version__
-
-    return str(__version__).startswith("3.3.")
+    return conf.getboolean("diffio", "wake_up", fallback=False) and can_wake_up_waits()
 
 
 def unhurried(poll_interval: float, max_poll_interval: float) -> dict[str, float]:

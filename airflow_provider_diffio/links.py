@@ -2,12 +2,12 @@
 Extra links: buttons on a task instance's page that lead to the files it worked with.
 
 They lead to the page of the file in its cloud's console, see
-:func:`~airflow_provider_diffio.storage.console_url.console_url`. Where there is no such page, there is no
-button: a local path leads nowhere in a browser. Diffio publishes no address for a project's or generation's
-page either, so nothing links to one.
+:func:`~airflow_provider_diffio.storage.console_url.console_url`. A file without such a page, for instance on
+a local disk, gets no button. Diffio publishes no address for the page of a project or generation, so nothing
+links to one.
 
-The address is stored as an XCom as soon as the file is known, which for a recording is before the task
-defers; a task with ``do_xcom_push=False`` has no links.
+The task stores the address as an XCom as soon as it knows the file, which for a recording is before it
+defers. A task with ``do_xcom_push=False`` has no links.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ log = logging.getLogger(__name__)
 
 
 class _FileLink(BaseOperatorLink):
-    """A link to a file that the task stores the address of while it runs."""
+    """A link whose address the task stores while it runs."""
 
     #: The XCom that holds the address.
     key: ClassVar[str]
 
     def get_link(self, operator: Any, *, ti_key: Any) -> str:
         """
-        Return the address, or an empty text where there is none, which Airflow shows no button for.
+        Return the address, or an empty text if the file has none: Airflow then shows no button.
 
         Airflow 3 asks in the worker, at the end of each phase of the task; Airflow 2 in the webserver.
         """
@@ -44,7 +44,7 @@ class _FileLink(BaseOperatorLink):
         try:
             url = XCom.get_value(key=self.key, ti_key=ti_key)
         except Exception as error:
-            log.debug("The address of %r could not be read: %s", self.name, error)
+            log.debug("Could not read the address of the link %r: %s", self.name, error)
             return ""
         # Whoever may write XComs must not make this a link of another kind.
         return url if isinstance(url, str) and url.startswith("https://") else ""
@@ -54,12 +54,12 @@ class _FileLink(BaseOperatorLink):
         cls, task: Any, context: Mapping[str, Any], path: str | Location, conn_id: str | None = None
     ) -> None:
         """
-        Store the address of a file, where it has one. A failure is only logged: no task fails for a link.
+        Store the address of a file if it has one. A failure is only logged: no task fails because of a link.
 
-        :param task: the operator that runs.
+        :param task: the running operator.
         :param context: its context.
         :param path: the file.
-        :param conn_id: connection that it is reached through.
+        :param conn_id: the connection for the file's store; None for the default one.
         """
         from airflow_provider_diffio.storage.console_url import console_url
 
@@ -71,13 +71,15 @@ class _FileLink(BaseOperatorLink):
                 context["ti"].xcom_push(key=cls.key, value=url)
             task.shown_links = {**getattr(task, "shown_links", {}), cls.key: url}
         except Exception as error:
-            log.warning("There is no link %r: %s", cls.name, error)
+            log.warning("Could not store the link %r: %s", cls.name, error)
 
 
 def show_none(task: Any) -> None:
     """
-    Say that a task has no links yet. Airflow 3 asks at the end of each phase, and its log calls an XCom that
-    is not there an error; so it is not asked for one that can not be there.
+    Record that a task has no links yet.
+
+    Airflow 3 asks for links at the end of each phase, and logs a missing XCom as an error. This record
+    answers without reading an XCom.
     """
     links = [link for link in task.operator_extra_links if isinstance(link, _FileLink)]
     task.shown_links = {link.key: "" for link in links}

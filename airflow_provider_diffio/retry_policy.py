@@ -5,8 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk.definitions.retry_policy import RetryDecision, RetryPolicy
-
+from airflow_provider_diffio._compat import RetryDecision, RetryPolicy
 from airflow_provider_diffio.api.errors import DiffioError
 
 

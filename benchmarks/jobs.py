@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from airflow_provider_diffio.api.models import GenerationProgress, Queue, StageProgress
-from airflow_provider_diffio.api.polling import GenerationWait, PollAgain
+from airflow_provider_diffio.api.polling import GenerationWait, PollAgain, WaitSpec
 
 SHORTEST, LONGEST = 20.0, 7200.0
 KINDS = ("steady", "steady", "queued", "stalling", "in bursts", "long tail")
@@ -117,7 +117,7 @@ def _course(kind: str, chance: random.Random) -> tuple[float, ...]:
 
 def ours(job: Job) -> Outcome:
     """Wait as the trigger does, with the defaults of the operators."""
-    waiting = GenerationWait(generation_id="g", started_at=_EPOCH, deadline=_EPOCH + 86400)
+    waiting = GenerationWait(WaitSpec("g", None, started_at=_EPOCH, deadline=_EPOCH + 86400))
     at, polls = waiting.begin(_EPOCH, _EPOCH + _NOT_BEFORE).at, 1
     while isinstance(decision := waiting.on_progress(job.look(at - _EPOCH), at), PollAgain):
         at, polls = decision.at, polls + 1

@@ -158,7 +158,7 @@ def test_only_web_addresses_are_links(value: Any, monkeypatch: pytest.MonkeyPatc
     assert DiffioRecordingLink().get_link(None, ti_key=None) == ""
 
 
-def test_a_link_that_can_not_be_read_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_link_that_cannot_be_read_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     from airflow.providers.common.compat.sdk import XCom
 
     def fail(**_: Any) -> None:

@@ -17,6 +17,7 @@ import certifi
 
 from airflow_provider_diffio.api.endpoints import Call
 from airflow_provider_diffio.api.errors import DiffioConfigurationError
+from airflow_provider_diffio.api.held_errors import hold
 from airflow_provider_diffio.api.responses import (
     MAX_RESPONSE_BYTES,
     connection_error,
@@ -70,7 +71,7 @@ class DiffioAsyncClient:
 
     async def call(self, call: Call[T]) -> T:
         """
-        Send a call to the API and return what it answers, after the tries that the policy allows.
+        Send a call to the API and return the result, after the tries that the policy allows.
 
         :param call: from :mod:`~airflow_provider_diffio.api.endpoints`.
         :raises DiffioError: when it did not work.
@@ -91,8 +92,7 @@ class DiffioAsyncClient:
         if self._session is None:
             raise RuntimeError("DiffioAsyncClient is used outside of its 'async with' block.")
         timeout = self.settings.timeout
-        failure: Exception | None = None
-        try:
+        with hold(TimeoutError, aiohttp.ClientError, OSError) as held:
             async with self._session.post(
                 f"{self.settings.base_url}/{call.path}",
                 data=call.content,
@@ -103,13 +103,10 @@ class DiffioAsyncClient:
             ) as response:
                 body = await _read_bounded(response)
                 status, headers = response.status, response.headers
-        except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            failure = error
-        if failure is not None:
-            # Raised out here, so that the library's error is not its context.
-            sent = not isinstance(failure, _NEVER_SENT)
+        if held.failed:
+            sent = not isinstance(held.error, _NEVER_SENT)
             host = urlsplit(self.settings.base_url).netloc
-            raise connection_error(call, _describe_failure(failure, timeout), host, sent=sent)
+            raise connection_error(call, _describe_failure(held.error, timeout), host, sent=sent)
         if body is None:
             raise too_large_error(call, status)
         return read_response(call, status, headers, body, [self.settings.api_key])
@@ -144,11 +141,11 @@ def _describe_failure(error: BaseException, timeout: float) -> str:
     if isinstance(error, aiohttp.ClientConnectorDNSError) or isinstance(
         getattr(error, "os_error", None), socket.gaierror
     ):
-        return "its name can not be resolved"
+        return "its name cannot be resolved"
     if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, ConnectionRefusedError):
         return "it refused the connection"
     if isinstance(error, aiohttp.ClientPayloadError):
-        return "the connection broke in the middle of the answer"
+        return "the connection broke in the middle of the response"
     return "the connection broke"
 
 

@@ -28,6 +28,7 @@ from airflow_provider_diffio.api.errors import (
     DiffioTransferError,
     DiffioUploadRefusedError,
 )
+from airflow_provider_diffio.api.held_errors import hold
 from airflow_provider_diffio.api.log_redaction import keep_out_of_logs
 from airflow_provider_diffio.api.models import SignedPutUpload
 from airflow_provider_diffio.api.responses import (
@@ -63,7 +64,7 @@ class DiffioClient:
 
     :param settings: where Diffio is, and as whom to talk to it.
     :param sleep: how to wait between tries.
-    :param on_secret: told every secret that an answer holds (tokens, signed links, plaintext keys) before
+    :param on_secret: told every secret that a response holds (tokens, signed links, plaintext keys) before
         it is used, so that it can be masked: the HTTP library's debug log shows the URLs it asks for.
     :raises DiffioConfigurationError: when the CA bundle that is configured does not exist.
     """
@@ -85,7 +86,7 @@ class DiffioClient:
 
         self._on_secret = hide
         self._session = _Session()
-        # What one host sets is no other host's business.
+        # A cookie of one host must never reach another host.
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         adapter = _BigBlocks(pool_maxsize=16)
         self._session.mount("https://", adapter)
@@ -107,7 +108,7 @@ class DiffioClient:
 
     def call(self, call: Call[T], options: Options = None) -> T:
         """
-        Send a call to the API and return what it answers.
+        Send a call to the API and return the result.
 
         :param call: from :mod:`~airflow_provider_diffio.api.endpoints`.
         :param options: what this call does differently.
@@ -202,7 +203,7 @@ class DiffioClient:
         :param validator: the ETag under which the first bytes came, so that the rest is of the same file.
         :param options: what this call does differently; headers and key do not apply to this host.
         :raises DiffioLinkRefusedError: when the link is not accepted (any more).
-        :raises DiffioTransferError: when the host does not answer, or answers another error.
+        :raises DiffioTransferError: when no response comes, or one with another error status.
         :raises DiffioResponseError: when a link or redirect leads where it must not.
         """
         settings = self.settings.with_options(options)
@@ -265,17 +266,14 @@ class DiffioClient:
     ) -> bytes:
         chunks: list[bytes] = []
         size = 0
-        failure: Exception | None = None
-        try:
+        with hold(requests.RequestException) as held:
             for chunk in response.iter_content(64 * 1024):
                 size += len(chunk)
                 if size > MAX_RESPONSE_BYTES:
                     break
                 chunks.append(chunk)
-        except requests.RequestException as error:
-            failure = error
-        if failure is not None:
-            raise connection_error(call, describe_failure(failure, settings.timeout), _host(url))
+        if held.failed:
+            raise connection_error(call, describe_failure(held.error, settings.timeout), _host(url))
         if size > MAX_RESPONSE_BYTES:
             raise too_large_error(call, response.status_code)
         return b"".join(chunks)
@@ -289,8 +287,7 @@ class DiffioClient:
         headers: Mapping[str, str],
         **request: Any,
     ) -> requests.Response:
-        failure: Exception | None = None
-        try:
+        with hold(requests.RequestException, UnicodeError) as held:
             return self._session.request(
                 url=url,
                 headers=headers,
@@ -304,12 +301,8 @@ class DiffioClient:
                 stream=True,
                 **request,
             )
-        except (requests.RequestException, UnicodeError) as error:
-            failure = error
-        # Raised out here, so that the original, whose text holds the URL, is not its context.
-        raise connection_error(
-            call, describe_failure(failure, settings.timeout), _host(url), sent=not _never_sent(failure)
-        )
+        reason = describe_failure(held.error, settings.timeout)
+        raise connection_error(call, reason, _host(url), sent=not _never_sent(held.error))
 
     def _verify(self) -> bool | str | None:
         return None if self.settings.verify is True else self.settings.verify
@@ -337,15 +330,12 @@ class MediaStream:
 
         :raises DiffioTransferError: when the connection breaks or the body ends early.
         """
-        failure: Exception | None = None
-        try:
+        with hold(requests.RequestException) as held:
             yield from self.response.iter_content(_MEDIA_BLOCK_BYTES)
-        except requests.RequestException as error:
-            failure = error
-        if failure is not None:
-            # Raised out here, so that the original, whose text may hold the signed URL, is not its context.
+        if held.failed:
             raise DiffioTransferError(
-                f"The download broke off: {describe_failure(failure, 0)}.", endpoint="get_generation_download"
+                f"The download broke off: {describe_failure(held.error, 0)}.",
+                endpoint="get_generation_download",
             )
 
 
@@ -370,7 +360,7 @@ class _BigBlocks(requests.adapters.HTTPAdapter):
 
 def describe_failure(error: BaseException, timeout: float) -> str:
     """
-    Return why no answer came, in words that hold no URL (a signed one is a secret).
+    Return why no response came, in words that hold no URL (a signed one is a secret).
 
     :param error: what the HTTP library raised.
     :param timeout: the timeout in seconds that was in force.
@@ -382,13 +372,13 @@ def describe_failure(error: BaseException, timeout: float) -> str:
     if isinstance(error, (requests.exceptions.ProxyError, requests.exceptions.InvalidProxyURL)):
         return "the proxy did not pass the request on"
     if isinstance(error, requests.exceptions.InvalidSchema):
-        return "a proxy of this kind can not be used"
+        return "a proxy of this kind cannot be used"
     causes = list(_causes(error))
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return f"its TLS certificate is not trusted ({cause.verify_message})"
         if isinstance(cause, socket.gaierror):
-            return "its name can not be resolved"
+            return "its name cannot be resolved"
         if isinstance(cause, ConnectionRefusedError):
             return "it refused the connection"
     if isinstance(error, requests.exceptions.SSLError):
@@ -396,7 +386,7 @@ def describe_failure(error: BaseException, timeout: float) -> str:
     if isinstance(error, _MALFORMED):
         return "the request could not be written (a header or the URL is malformed)"
     if isinstance(error, requests.exceptions.ChunkedEncodingError):
-        return "the connection broke in the middle of the answer"
+        return "the connection broke in the middle of the response"
     for cause in causes:
         if isinstance(cause, OSError) and cause.strerror:
             return cause.strerror.lower()

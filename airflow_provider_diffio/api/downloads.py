@@ -45,7 +45,7 @@ def get_link(
     """
     Return a download link, waiting for a file that is still being put in place.
 
-    Right after a generation completes, Diffio may answer 409 or 404 for its files for a while, and a
+    Right after a generation completes, Diffio may respond with 409 or 404 for its files for a while, and a
     transcript may be pending longer than the audio. A generation that is not complete is not waited for.
 
     :param ready_timeout: seconds to wait for the file.
@@ -90,7 +90,7 @@ def get_link(
         may_be_billed=True,
         advice=(
             f"The generation is complete, but this file did not appear within {ready_timeout:g} s. It is paid"
-            " for; a retry asks again and buys nothing."
+            " for; a retry asks again and starts no new generation."
         ),
     )
 
@@ -104,7 +104,7 @@ class _NotThereYetError(Exception):
 def _require_complete(
     client: DiffioClient, error: DiffioError, generation_id: str, project_id: str, options: Options
 ) -> None:
-    """Tell *not there yet* from *never will be*, which the download endpoint's answer alone does not."""
+    """Tell *not there yet* from *never will be*, which the download endpoint's response alone does not."""
     progress = client.call(endpoints.get_generation_progress(generation_id, project_id), options)
     if progress.is_failed:
         said = progress.failure()
@@ -126,7 +126,7 @@ class Fetch:
     """
     One download, resumed where it broke.
 
-    A server that can not resume sends everything again; the part that is already there is then compared
+    A server that cannot resume sends everything again; the part that is already there is then compared
     instead of written, so that two versions of a file are never mixed.
 
     :param client: carries the bytes.
@@ -247,7 +247,7 @@ class _WriteFailedError(Exception):
     """
     The destination failed, not the download, whatever its error looks like.
 
-    Nobody knows how much of the block was written, so it must not be written again.
+    It is unknown how much of the block was written, so it must not be written again.
     """
 
     def __init__(self, cause: Exception) -> None:

@@ -1,5 +1,5 @@
 """
-Every endpoint of Diffio, stated once as data: path, body, what it answers, whether it may be sent again.
+Every endpoint of Diffio, stated once as data: path, body, result, and whether it may be sent again.
 
 A function here makes a :class:`Call`; the two clients only carry it. Bad input raises
 :class:`~airflow_provider_diffio.api.errors.DiffioInputError` here, before a byte is sent.
@@ -55,7 +55,7 @@ class Call(Generic[T]):
 
     :ivar path: path below the base URL.
     :ivar body: the JSON object to send.
-    :ivar read: makes the result from the answer.
+    :ivar read: makes the result from the response.
     :ivar repeatable: whether sending it twice does no harm.
     :ivar may_bill: whether it may create something that is billed.
     :ivar project_id: for messages.
@@ -116,8 +116,8 @@ def create_project(
     """
     Announce a file and learn where to send it.
 
-    Not idempotent: Diffio has no key for it. A second attempt after a lost answer leaves a project in the
-    state ``uploading`` behind, which is not billed and can not be deleted; so it is repeatable in the sense
+    Not idempotent: Diffio has no key for it. A second attempt after a lost response leaves a project in the
+    state ``uploading`` behind, which is not billed and cannot be deleted; so it is repeatable in the sense
     that nothing is paid twice.
     """
     body: dict[str, Any] = {
@@ -161,26 +161,22 @@ def create_generation(
     idempotency_key: str | None = None,
 ) -> Call[models.Generation]:
     """
-    Buy a restoration. Sent again only under an idempotency key, which Diffio scopes to the project.
+    Start a generation, which is billed. Sent again only under an idempotency key, which Diffio scopes to the
+    project.
 
     The model is part of the path; any model id is accepted here, since Diffio decides which it offers.
     """
     model = check_model(model)
-    body: dict[str, Any] = {"apiProjectId": _text(project_id, "project_id")}
-    if sampling is not None:
-        body["sampling"] = _json_object(sampling, "sampling")
-    if params is not None and params != {}:
-        body["params"] = _json_object(params, "params")
-    if idempotency_key is not None:
-        body["idempotencyKey"] = check_idempotency_key(idempotency_key)
+    options = check_generation(model=model, sampling=sampling, params=params, idempotency_key=idempotency_key)
+    body = {"apiProjectId": _text(project_id, "project_id"), **options}
 
-    def read(answer: JSONFields) -> models.Generation:
+    def read(fields: JSONFields) -> models.Generation:
         return models.Generation(
-            generation_id=answer.need_text("generationId"),
-            api_project_id=answer.text("apiProjectId") or project_id,
-            model=answer.text("modelKey") or model,
-            status=answer.text("status") or "queued",
-            idempotent_replay=answer.flag("idempotentReplay") is True,
+            generation_id=fields.need_text("generationId"),
+            api_project_id=fields.text("apiProjectId") or project_id,
+            model=fields.text("modelKey") or model,
+            status=fields.text("status") or "queued",
+            idempotent_replay=fields.flag("idempotentReplay") is True,
         )
 
     return Call(
@@ -191,6 +187,29 @@ def create_generation(
         may_bill=True,
         project_id=project_id,
     )
+
+
+def check_generation(
+    *,
+    model: str,
+    sampling: Mapping[str, Any] | None,
+    params: Mapping[str, Any] | None,
+    idempotency_key: str | None,
+) -> dict[str, Any]:
+    """
+    Return the options of a generation as they are sent.
+
+    :raises DiffioInputError: when one of them cannot work.
+    """
+    check_model(model)
+    options: dict[str, Any] = {}
+    if sampling is not None:
+        options["sampling"] = _json_object(sampling, "sampling")
+    if params is not None and params != {}:
+        options["params"] = _json_object(params, "params")
+    if idempotency_key is not None:
+        options["idempotencyKey"] = check_idempotency_key(idempotency_key)
+    return options
 
 
 def get_generation_progress(
@@ -208,7 +227,7 @@ def poll_generation(generation_id: str, project_id: str | None = None) -> Call[m
 def get_generation_download(
     generation_id: str, project_id: str, download_type: str | None = None
 ) -> Call[models.GenerationDownload]:
-    """Ask for a link. Without a type Diffio answers the video of a video project, else the audio."""
+    """Ask for a link. Without a type Diffio chooses the video of a video project, else the audio."""
     body = {
         "generationId": _text(generation_id, "generation_id"),
         "apiProjectId": _text(project_id, "project_id"),
@@ -244,7 +263,7 @@ def create_api_key(
     """
     Create a scoped key (admin keys, scope ``keys:write``).
 
-    Not repeatable: a lost answer loses the only copy of the plaintext, and a second call makes a second key.
+    Not repeatable: a lost response loses the only copy of the plaintext; a second call makes a second key.
     """
     if len(_text(label, "label")) > API_KEY_LABEL_LENGTH:
         raise DiffioInputError(f"label has {len(label)} characters; Diffio takes {API_KEY_LABEL_LENGTH}.")
@@ -344,7 +363,7 @@ def send_edge_part(
 def complete_edge_upload(
     session: models.EdgeUpload, upload_id: str, etags: Mapping[int, str]
 ) -> EdgeCall[models.EdgeUploadEnd]:
-    """Put the parts together. Repeatable: a repeat is answered from the stored object."""
+    """Put the parts together. Repeatable: for a repeat Diffio responds with the stored object."""
     parts = [{"partNumber": number, "etag": etags[number]} for number in sorted(etags)]
     content = json.dumps({"uploadId": upload_id, "parts": parts}).encode()
     return EdgeCall(session, "complete", models.EdgeUploadEnd.read, content=content)
@@ -363,7 +382,7 @@ def check_model(model: str) -> str:
     """
     Return the model id, trimmed.
 
-    :raises DiffioInputError: when it can not be part of an endpoint's path.
+    :raises DiffioInputError: when it cannot be part of an endpoint's path.
     """
     model = _text(model, "model").strip()
     if not all(letter.isascii() and (letter.isalnum() or letter in "-._") for letter in model) or not model:
@@ -416,8 +435,8 @@ def _objects(field: str, read: Callable[[JSONFields], T]) -> Callable[[JSONField
     return partial(_read_objects, field, read)
 
 
-def _read_objects(field: str, read: Callable[[JSONFields], T], answer: JSONFields) -> tuple[T, ...]:
-    return answer.need_objects(field, read)
+def _read_objects(field: str, read: Callable[[JSONFields], T], fields: JSONFields) -> tuple[T, ...]:
+    return fields.need_objects(field, read)
 
 
 def _text(value: Any, name: str) -> str:
@@ -436,10 +455,10 @@ def _json_object(value: Any, name: str) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise DiffioInputError(f"{name} must be a mapping (a JSON object), not {type(value).__name__}.")
     try:
-        # Written and read, it is a copy that nobody changes meanwhile.
+        # Encoding and decoding makes a deep copy; later changes of the caller's dict do not reach it.
         copy: dict[str, Any] = json.loads(json.dumps(dict(value), allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:
-        raise DiffioInputError(f"{name} can not be sent as JSON: {error}.") from None
+        raise DiffioInputError(f"{name} cannot be sent as JSON: {error}.") from None
     return copy
 
 

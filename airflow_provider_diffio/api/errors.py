@@ -1,15 +1,17 @@
 """
-Everything that can go wrong, as classes a user can act on.
+What can go wrong with Diffio, as classes a user can act on.
+
+Other rooms add classes of their own below these: ``steps/task_state.py`` has ``DiffioTaskStateError``.
 
 * DiffioError
   x DiffioInputError (also ValueError)     nothing was sent, nothing was paid
     + DiffioConfigurationError             the connection lacks something or says something impossible
     + DiffioSourceChangedError             the recording changed while it was read
-  x DiffioConnectionError                  no answer: network, TLS, timeout
-  x DiffioResponseError                      an answer that is not what the contract says
+  x DiffioConnectionError                  no response: network, TLS, timeout
+  x DiffioResponseError                    a response that is not what the contract says
   x DiffioTransferError                    an upload or download that did not arrive whole
     + DiffioLinkRefusedError               a download link that the media host does not accept (any more)
-  x DiffioApiError                         an answer with an error status
+  x DiffioApiError                         a response with an error status
     + DiffioBadRequestError                400: Diffio does not take what was asked
     + DiffioUploadRefusedError             401 or 403 from the upload host: the upload's own permission
     + DiffioAuthenticationError            401
@@ -46,7 +48,7 @@ class DiffioError(Exception):
     Base of all errors of this package.
 
     :param message: what happened, in one sentence, without secrets.
-    :param status_code: HTTP status of the answer, where there was one.
+    :param status_code: HTTP status of the response, if one came.
     :param code: Diffio's own error code (``paymentFailed``, ``UPLOAD_MISSING``, ...), where it sent one.
     :param endpoint: the endpoint's name, such as ``create_project``.
     :param project_id: the project it happened on, as far as known.
@@ -120,7 +122,7 @@ def _rebuild(cls: type[DiffioError], message: str, state: dict[str, Any]) -> Dif
 
 
 class DiffioInputError(DiffioError, ValueError):
-    """An argument, file or path that can not work; raised before a byte is sent."""
+    """An argument, file or path that cannot work; raised before a byte is sent."""
 
     final = True
 
@@ -135,18 +137,20 @@ class DiffioSourceChangedError(DiffioInputError):
     """The recording became longer, shorter or another file while it was read."""
 
     final = False
-    default_advice = "Nothing was bought. Upload it again when nothing writes to it any more."
+    default_advice = (
+        "No generation was started. Run it again when no program writes to the recording any more."
+    )
 
 
 class DiffioConnectionError(DiffioError):
-    """No answer came: network, name resolution, TLS, or a timeout."""
+    """No response came: network, name resolution, TLS, or a timeout."""
 
     transient = True
     default_advice = "Check the network, the connection's host and its proxy; a retry may succeed."
 
 
 class DiffioResponseError(DiffioError):
-    """An answer came that the contract does not allow: not JSON, a field missing, a redirect."""
+    """A response that the contract does not allow: not JSON, a missing field, a redirect."""
 
     default_advice = "Check that the connection's host is the Diffio API and not a proxy or another service."
 
@@ -165,20 +169,20 @@ class DiffioLinkRefusedError(DiffioTransferError):
 
 
 class DiffioApiError(DiffioError):
-    """Diffio answered with an error status."""
+    """A response with an error status."""
 
 
 class DiffioBadRequestError(DiffioApiError):
     """400: Diffio does not take an argument, such as the video of a recording that has none."""
 
     final = True
-    default_advice = "Change the argument that Diffio names; nothing was bought by this call."
+    default_advice = "Change the argument that Diffio names; this call started no generation."
 
 
 class DiffioUploadRefusedError(DiffioApiError):
     """401 or 403 from the upload host: the upload's own permission ran out or does not fit."""
 
-    default_advice = "Nothing was bought. A retry asks for a new permission, under a new project."
+    default_advice = "No generation was started. A retry asks for a new permission, under a new project."
 
 
 class DiffioAuthenticationError(DiffioApiError):
@@ -192,7 +196,9 @@ class DiffioBillingError(DiffioApiError):
     """402: the account or the key may not spend (``paymentFailed``, ``spendLimitExceeded``)."""
 
     final = True
-    default_advice = "Settle it in Diffio's billing portal, or raise the key's limit; nothing was bought."
+    default_advice = (
+        "Settle it in Diffio's billing portal, or raise the key's limit. This call started no generation."
+    )
 
 
 class DiffioPermissionError(DiffioApiError):
@@ -237,7 +243,7 @@ class DiffioIdempotencyConflictError(DiffioConflictError):
 
     final = True
     default_advice = (
-        "Use another idempotency key, or the model of the first request. Nothing new was bought by this call."
+        "Use another idempotency key, or the model of the first request. This call started no new generation."
     )
 
 
@@ -270,7 +276,7 @@ class DiffioRateLimitError(DiffioApiError):
 
 
 class DiffioServerError(DiffioApiError):
-    """408 or 5xx: Diffio could not answer now."""
+    """408 or 5xx: Diffio could not do it now."""
 
     transient = True
     default_advice = "A retry may succeed."
@@ -280,13 +286,13 @@ class DiffioWebhookError(DiffioError):
     """A delivery that is not proven to come from Diffio, or is not what a delivery is."""
 
     final = True
-    default_advice = "JSONFields it with HTTP 400 and do nothing else."
+    default_advice = "Respond with HTTP 400 and do nothing else."
 
 
 class DiffioWebhookEventError(DiffioWebhookError):
     """A delivery that Diffio signed, whose body is no generation event."""
 
-    default_advice = "JSONFields it with HTTP 422 and do nothing else."
+    default_advice = "Respond with HTTP 422 and do nothing else."
 
 
 class DiffioGenerationError(DiffioError):

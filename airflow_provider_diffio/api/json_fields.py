@@ -1,4 +1,4 @@
-"""Reading one answer of Diffio: tolerant where it may be, strict where the next step depends on it."""
+"""Reading one response of Diffio: tolerant where it may be, strict where the next step depends on it."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def presentable(text: str, secrets: Collection[str] = ()) -> str:
 
 class JSONFields:
     """
-    A JSON object that an endpoint answered, and the endpoint's name for messages.
+    A JSON object of an endpoint's response, and the endpoint's name for messages.
 
-    ``need_*`` raise when the field is missing or has another type; the others answer None (or an empty
+    ``need_*`` raise when the field is missing or has another type; the others return None (or an empty
     value) then, so that a field Diffio adds, drops or leaves null never breaks a user who does not need it.
 
     :param body: what was decoded: dicts, lists and plain values.
-    :param endpoint: who answered.
-    :param within: where in the whole answer this object is.
+    :param endpoint: name of the endpoint.
+    :param within: where in the whole response this object is.
     """
 
     # Thousands are made while triggers wait; a plain class costs the least.
@@ -123,6 +123,6 @@ class JSONFields:
     def refuse(self, field: str, kind: str) -> DiffioResponseError:
         """Make the error for a field that is missing or is not what it must be."""
         return DiffioResponseError(
-            f"The answer of {self.endpoint} has no usable '{self._inside(field)}' (expected {kind}).",
+            f"The response of {self.endpoint} has no usable '{self._inside(field)}' (expected {kind}).",
             endpoint=self.endpoint,
         )

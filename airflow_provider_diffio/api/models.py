@@ -1,5 +1,5 @@
 """
-Diffio's answers as frozen dataclasses.
+Diffio's responses as frozen dataclasses.
 
 Names are snake_case; times are timezone-aware; status words are open strings, since Diffio may add one.
 Secrets (tokens, signed links, plaintext keys) are fields that no ``repr`` shows.
@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, urlsplit
 from airflow_provider_diffio.api.json_fields import JSONFields, presentable
 
 COMPLETE = "complete"
-#: ``error`` is the word of webhooks; a progress answer that used it would mean the same.
+#: ``error`` is the word of webhooks; in a progress response it would mean the same.
 FAILED_STATUSES = frozenset({"failed", "error"})
 
 #: How a file may be sent to a signed URL; the contract knows PUT alone.
@@ -27,7 +27,7 @@ _TOKEN_LENGTH = 32
 
 
 def secrets_of(result: object) -> list[str]:
-    """Return the secrets that an answer holds, in every form in which a log might show them."""
+    """Return the secrets that a response holds, in every form in which a log might show them."""
     if isinstance(result, CreatedProject):
         return secrets_of(result.upload)
     if isinstance(result, EdgeUpload):
@@ -68,15 +68,15 @@ class EdgeUpload:
     expires_at: dt.datetime | None = None
 
     @classmethod
-    def read(cls, answer: JSONFields) -> EdgeUpload:
+    def read(cls, fields: JSONFields) -> EdgeUpload:
         return cls(
-            session_id=answer.need_text("uploadSessionId"),
-            base_url=answer.need_text("edgeBaseUrl").rstrip("/"),
-            token=answer.need_text("uploadToken"),
-            object_key=answer.need_text("objectKey"),
-            part_size_bytes=answer.need_count("partSizeBytes"),
-            max_bytes=answer.need_count("maxBytes"),
-            expires_at=answer.time("expiresAt"),
+            session_id=fields.need_text("uploadSessionId"),
+            base_url=fields.need_text("edgeBaseUrl").rstrip("/"),
+            token=fields.need_text("uploadToken"),
+            object_key=fields.need_text("objectKey"),
+            part_size_bytes=fields.need_count("partSizeBytes"),
+            max_bytes=fields.need_count("maxBytes"),
+            expires_at=fields.time("expiresAt"),
         )
 
 
@@ -89,14 +89,14 @@ class SignedPutUpload:
     expires_at: dt.datetime | None = None
 
     @classmethod
-    def read(cls, answer: JSONFields) -> SignedPutUpload:
-        method = (answer.text("uploadMethod") or "PUT").upper()
+    def read(cls, fields: JSONFields) -> SignedPutUpload:
+        method = (fields.text("uploadMethod") or "PUT").upper()
         if method not in UPLOAD_METHODS:
-            raise answer.refuse("uploadMethod", " or ".join(UPLOAD_METHODS))
+            raise fields.refuse("uploadMethod", " or ".join(UPLOAD_METHODS))
         return cls(
-            url=answer.need_text("uploadUrl"),
+            url=fields.need_text("uploadUrl"),
             method=method,
-            expires_at=answer.time("expiresAt"),
+            expires_at=fields.time("expiresAt"),
         )
 
 
@@ -105,7 +105,7 @@ class CreatedProject:
     """
     The response of ``create_project``: a project without a file, and where to send the file.
 
-    :ivar upload: :class:`EdgeUpload` or :class:`SignedPutUpload`, told apart by the answer's shape.
+    :ivar upload: :class:`EdgeUpload` or :class:`SignedPutUpload`, told apart by the response's shape.
     """
 
     api_project_id: str
@@ -113,14 +113,14 @@ class CreatedProject:
     object_path: str | None = None
 
     @classmethod
-    def read(cls, answer: JSONFields) -> CreatedProject:
-        project_id = answer.need_text("apiProjectId")
+    def read(cls, fields: JSONFields) -> CreatedProject:
+        project_id = fields.need_text("apiProjectId")
         upload: EdgeUpload | SignedPutUpload
-        if "uploadUrl" in answer.body and answer.object("upload") is None:
-            upload = SignedPutUpload.read(answer)
+        if "uploadUrl" in fields.body and fields.object("upload") is None:
+            upload = SignedPutUpload.read(fields)
         else:
-            upload = EdgeUpload.read(answer.need_object("upload"))
-        return cls(project_id, upload, answer.text("objectPath"))
+            upload = EdgeUpload.read(fields.need_object("upload"))
+        return cls(project_id, upload, fields.text("objectPath"))
 
 
 @dataclass(frozen=True)
@@ -131,9 +131,9 @@ class EdgeUploadStart:
     part_size_bytes: int | None = None
 
     @classmethod
-    def read(cls, answer: JSONFields) -> EdgeUploadStart:
-        size = answer.whole("partSizeBytes")
-        return cls(answer.need_text("uploadId"), size if size and size > 0 else None)
+    def read(cls, fields: JSONFields) -> EdgeUploadStart:
+        size = fields.whole("partSizeBytes")
+        return cls(fields.need_text("uploadId"), size if size and size > 0 else None)
 
 
 @dataclass(frozen=True)
@@ -143,8 +143,8 @@ class EdgePart:
     etag: str
 
     @classmethod
-    def read(cls, answer: JSONFields) -> EdgePart:
-        return cls(answer.need_text("etag"))
+    def read(cls, fields: JSONFields) -> EdgePart:
+        return cls(fields.need_text("etag"))
 
 
 @dataclass(frozen=True)
@@ -155,8 +155,8 @@ class EdgeUploadEnd:
     object_key: str | None = None
 
     @classmethod
-    def read(cls, answer: JSONFields) -> EdgeUploadEnd:
-        return cls(answer.whole("sizeBytes"), answer.text("objectKey"))
+    def read(cls, fields: JSONFields) -> EdgeUploadEnd:
+        return cls(fields.whole("sizeBytes"), fields.text("objectKey"))
 
 
 @dataclass(frozen=True)
@@ -168,11 +168,11 @@ class UploadConfirmation:
     size_bytes: int | None = None
 
     @classmethod
-    def read(cls, answer: JSONFields) -> UploadConfirmation:
+    def read(cls, fields: JSONFields) -> UploadConfirmation:
         return cls(
-            api_project_id=answer.need_text("apiProjectId"),
-            status=answer.text("status") or "uploaded",
-            size_bytes=answer.whole("sizeBytes"),
+            api_project_id=fields.need_text("apiProjectId"),
+            status=fields.text("status") or "uploaded",
+            size_bytes=fields.whole("sizeBytes"),
         )
 
 
@@ -208,13 +208,13 @@ class Project:
 @dataclass(frozen=True)
 class Generation:
     """
-    JSONFields of a generation's creation.
+    The response of a generation's creation.
 
     :ivar generation_id: Diffio's id.
     :ivar api_project_id: the project's id.
     :ivar model: the model that it is made by.
     :ivar status: Diffio's word for its state, ``queued`` at first.
-    :ivar idempotent_replay: True when the idempotency key was known and nothing new was bought.
+    :ivar idempotent_replay: True when the idempotency key was known and no new generation was started.
     """
 
     generation_id: str
@@ -246,17 +246,17 @@ class Stage:
     error_details: str | None = None
 
     @classmethod
-    def read(cls, answer: JSONFields | None) -> Stage | None:
-        if answer is None:
+    def read(cls, fields: JSONFields | None) -> Stage | None:
+        if fields is None:
             return None
         return cls(
-            status=answer.text("status") or "pending",
-            progress=answer.whole("progress") or 0,
-            job_id=answer.text("jobId"),
-            job_state=answer.text("jobState"),
-            status_message=answer.text("statusMessage"),
-            error=answer.text("error"),
-            error_details=answer.text("errorDetails"),
+            status=fields.text("status") or "pending",
+            progress=fields.whole("progress") or 0,
+            job_id=fields.text("jobId"),
+            job_state=fields.text("jobState"),
+            status_message=fields.text("statusMessage"),
+            error=fields.text("error"),
+            error_details=fields.text("errorDetails"),
         )
 
 
@@ -272,16 +272,16 @@ class StageProgress:
     duration_seconds: float | None = None
 
     @classmethod
-    def read(cls, answer: JSONFields | None) -> StageProgress | None:
-        if answer is None:
+    def read(cls, fields: JSONFields | None) -> StageProgress | None:
+        if fields is None:
             return None
         return cls(
-            overall_percent=answer.number("overallPercent"),
-            stage_percent=answer.number("stagePercent"),
-            bytes_done=answer.whole("bytesDone"),
-            bytes_total=answer.whole("bytesTotal"),
-            available_through_seconds=answer.number("availableThroughSeconds"),
-            duration_seconds=answer.number("durationSeconds"),
+            overall_percent=fields.number("overallPercent"),
+            stage_percent=fields.number("stagePercent"),
+            bytes_done=fields.whole("bytesDone"),
+            bytes_total=fields.whole("bytesTotal"),
+            available_through_seconds=fields.number("availableThroughSeconds"),
+            duration_seconds=fields.number("durationSeconds"),
         )
 
 
@@ -297,16 +297,16 @@ class Queue:
     message: str | None = None
 
     @classmethod
-    def read(cls, answer: JSONFields | None) -> Queue | None:
-        if answer is None:
+    def read(cls, fields: JSONFields | None) -> Queue | None:
+        if fields is None:
             return None
         return cls(
-            position=answer.whole("position"),
-            connected_workers=answer.whole("connectedWorkers"),
-            idle_workers=answer.whole("idleWorkers"),
-            busy_workers=answer.whole("busyWorkers"),
-            wait_reason=answer.text("waitReason"),
-            message=answer.text("message"),
+            position=fields.whole("position"),
+            connected_workers=fields.whole("connectedWorkers"),
+            idle_workers=fields.whole("idleWorkers"),
+            busy_workers=fields.whole("busyWorkers"),
+            wait_reason=fields.text("waitReason"),
+            message=fields.text("message"),
         )
 
 
@@ -340,43 +340,43 @@ class GenerationProgress:
     restored_video: Stage | None = None
 
     @classmethod
-    def read(cls, answer: JSONFields) -> GenerationProgress:
-        transcription = answer.object("transcription")
+    def read(cls, fields: JSONFields) -> GenerationProgress:
+        transcription = fields.object("transcription")
         return cls(
-            generation_id=answer.need_text("generationId"),
-            api_project_id=answer.text("apiProjectId"),
-            status=answer.need_text("status"),
-            has_video=answer.flag("hasVideo"),
-            stage=answer.text("stage"),
-            stage_progress=StageProgress.read(answer.object("stageProgress")),
-            queue=Queue.read(answer.object("queue")),
+            generation_id=fields.need_text("generationId"),
+            api_project_id=fields.text("apiProjectId"),
+            status=fields.need_text("status"),
+            has_video=fields.flag("hasVideo"),
+            stage=fields.text("stage"),
+            stage_progress=StageProgress.read(fields.object("stageProgress")),
+            queue=Queue.read(fields.object("queue")),
             transcription=transcription.text("status") if transcription else None,
-            error=answer.text("error"),
-            error_details=answer.text("errorDetails"),
-            pre_processing=Stage.read(answer.object("preProcessing")),
-            inference=Stage.read(answer.object("inference")),
-            restored_video=Stage.read(answer.object("restoredVideo")),
+            error=fields.text("error"),
+            error_details=fields.text("errorDetails"),
+            pre_processing=Stage.read(fields.object("preProcessing")),
+            inference=Stage.read(fields.object("inference")),
+            restored_video=Stage.read(fields.object("restoredVideo")),
         )
 
     @classmethod
-    def read_briefly(cls, answer: JSONFields) -> GenerationProgress:
+    def read_briefly(cls, fields: JSONFields) -> GenerationProgress:
         """
         Read what a wait goes by: how it stands, how far it is, its place in the queue.
 
-        A triggerer reads hundreds of answers a second, and most of an answer is about single stages.
+        A triggerer reads hundreds of responses a second, and most of a response is about single stages.
         """
-        stage_progress = answer.object("stageProgress")
+        stage_progress = fields.object("stageProgress")
         percent = stage_progress.number("overallPercent") if stage_progress else None
         return cls(
-            generation_id=answer.need_text("generationId"),
-            api_project_id=answer.text("apiProjectId"),
-            status=answer.need_text("status"),
-            stage=answer.text("stage"),
+            generation_id=fields.need_text("generationId"),
+            api_project_id=fields.text("apiProjectId"),
+            status=fields.need_text("status"),
+            stage=fields.text("stage"),
             stage_progress=None if percent is None else StageProgress(percent),
-            queue=Queue.read(answer.object("queue")),
-            error=answer.text("error"),
-            error_details=answer.text("errorDetails"),
-            inference=Stage.read(answer.object("inference")) if percent is None else None,
+            queue=Queue.read(fields.object("queue")),
+            error=fields.text("error"),
+            error_details=fields.text("errorDetails"),
+            inference=Stage.read(fields.object("inference")) if percent is None else None,
         )
 
     @property
@@ -430,14 +430,14 @@ class GenerationDownload:
     mime_type: str | None = None
 
     @classmethod
-    def read(cls, answer: JSONFields) -> GenerationDownload:
+    def read(cls, fields: JSONFields) -> GenerationDownload:
         return cls(
-            generation_id=answer.need_text("generationId"),
-            api_project_id=answer.need_text("apiProjectId"),
-            download_type=answer.need_text("downloadType"),
-            download_url=answer.need_text("downloadUrl"),
-            file_name=answer.text("fileName"),
-            mime_type=answer.text("mimeType"),
+            generation_id=fields.need_text("generationId"),
+            api_project_id=fields.need_text("apiProjectId"),
+            download_type=fields.need_text("downloadType"),
+            download_url=fields.need_text("downloadUrl"),
+            file_name=fields.text("fileName"),
+            mime_type=fields.text("mimeType"),
         )
 
 
@@ -455,16 +455,16 @@ class ProjectSummary:
     updated_at: dt.datetime | None = None
 
     @classmethod
-    def read(cls, answer: JSONFields) -> ProjectSummary:
+    def read(cls, fields: JSONFields) -> ProjectSummary:
         return cls(
-            api_project_id=answer.need_text("apiProjectId"),
-            status=answer.text("status"),
-            original_file_name=answer.text("originalFileName"),
-            content_type=answer.text("contentType"),
-            has_video=answer.flag("hasVideo"),
-            generation_count=answer.whole("generationCount"),
-            created_at=answer.time("createdAt"),
-            updated_at=answer.time("updatedAt"),
+            api_project_id=fields.need_text("apiProjectId"),
+            status=fields.text("status"),
+            original_file_name=fields.text("originalFileName"),
+            content_type=fields.text("contentType"),
+            has_video=fields.flag("hasVideo"),
+            generation_count=fields.whole("generationCount"),
+            created_at=fields.time("createdAt"),
+            updated_at=fields.time("updatedAt"),
         )
 
 
@@ -480,14 +480,14 @@ class GenerationSummary:
     updated_at: dt.datetime | None = None
 
     @classmethod
-    def read(cls, answer: JSONFields) -> GenerationSummary:
+    def read(cls, fields: JSONFields) -> GenerationSummary:
         return cls(
-            generation_id=answer.need_text("generationId"),
-            status=answer.text("status") or "queued",
-            model=answer.text("modelKey"),
-            progress=answer.number("progress"),
-            created_at=answer.time("createdAt"),
-            updated_at=answer.time("updatedAt"),
+            generation_id=fields.need_text("generationId"),
+            status=fields.text("status") or "queued",
+            model=fields.text("modelKey"),
+            progress=fields.number("progress"),
+            created_at=fields.time("createdAt"),
+            updated_at=fields.time("updatedAt"),
         )
 
 
@@ -504,10 +504,10 @@ class AccountSettings:
     updated_at: dt.datetime | None = None
 
     @classmethod
-    def read(cls, answer: JSONFields) -> AccountSettings:
-        account = answer.need_object("account")
+    def read(cls, fields: JSONFields) -> AccountSettings:
+        account = fields.need_object("account")
         return cls(
-            api_key_id=answer.text("apiKeyId"),
+            api_key_id=fields.text("apiKeyId"),
             user_id=account.text("userId"),
             billing_mode=account.text("billingMode"),
             billing_status=account.text("billingStatus"),
@@ -522,7 +522,7 @@ class ApiKey:
     """
     An API key of the account.
 
-    :ivar key: the plaintext key, which Diffio answers once, at creation and at rotation; None otherwise.
+    :ivar key: the plaintext key, which Diffio shows once, at creation and at rotation; None otherwise.
     """
 
     key_id: str
@@ -539,27 +539,27 @@ class ApiKey:
     key: str | None = field(default=None, repr=False)
 
     @classmethod
-    def read(cls, answer: JSONFields) -> ApiKey:
+    def read(cls, fields: JSONFields) -> ApiKey:
         return cls(
-            key_id=answer.need_text("keyId"),
-            label=answer.text("label"),
-            status=answer.text("status"),
-            key_prefix=answer.text("keyPrefix"),
-            role=answer.text("role"),
-            scopes=answer.texts("scopes"),
-            resource_bounds=answer.plain("resourceBounds"),
-            parent_key_id=answer.text("parentKeyId"),
-            created_at=answer.time("createdAt"),
-            rotated_at=answer.time("rotatedAt"),
-            revoked_at=answer.time("revokedAt"),
-            key=answer.text("key"),
+            key_id=fields.need_text("keyId"),
+            label=fields.text("label"),
+            status=fields.text("status"),
+            key_prefix=fields.text("keyPrefix"),
+            role=fields.text("role"),
+            scopes=fields.texts("scopes"),
+            resource_bounds=fields.plain("resourceBounds"),
+            parent_key_id=fields.text("parentKeyId"),
+            created_at=fields.time("createdAt"),
+            rotated_at=fields.time("rotatedAt"),
+            revoked_at=fields.time("revokedAt"),
+            key=fields.text("key"),
         )
 
     @classmethod
-    def read_with_secret(cls, answer: JSONFields) -> ApiKey:
-        """Read the answer of a creation or rotation, which is useless without the plaintext key."""
-        answer.need_text("key")
-        return cls.read(answer)
+    def read_with_secret(cls, fields: JSONFields) -> ApiKey:
+        """Read the response of a creation or rotation, which is useless without the plaintext key."""
+        fields.need_text("key")
+        return cls.read(fields)
 
 
 @dataclass(frozen=True)
@@ -582,14 +582,14 @@ class UsagePeriod:
     model_cents: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, answer: JSONFields) -> UsagePeriod:
+    def read(cls, fields: JSONFields) -> UsagePeriod:
         return cls(
-            period_id=answer.text("periodId"),
-            reserved_cents=answer.number("reservedCents"),
-            finalized_cents=answer.number("finalizedCents"),
-            total_cents=answer.number("totalCents"),
-            model_seconds=answer.plain("modelSeconds"),
-            model_cents=answer.plain("modelCents"),
+            period_id=fields.text("periodId"),
+            reserved_cents=fields.number("reservedCents"),
+            finalized_cents=fields.number("finalizedCents"),
+            total_cents=fields.number("totalCents"),
+            model_seconds=fields.plain("modelSeconds"),
+            model_cents=fields.plain("modelCents"),
         )
 
 
@@ -602,12 +602,12 @@ class UsageSummary:
     billing: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, answer: JSONFields) -> UsageSummary:
-        usage = answer.need_object("usage")
+    def read(cls, fields: JSONFields) -> UsageSummary:
+        usage = fields.need_object("usage")
         return cls(
             api_key_id=usage.text("apiKeyId"),
             periods=usage.need_objects("periods", UsagePeriod.read),
-            billing=answer.plain("billing"),
+            billing=fields.plain("billing"),
         )
 
 
@@ -623,8 +623,8 @@ class WebhookConfiguration:
     signing: str | None = None
 
     @classmethod
-    def read(cls, answer: JSONFields) -> WebhookConfiguration:
-        webhook = answer.need_object("webhook")
+    def read(cls, fields: JSONFields) -> WebhookConfiguration:
+        webhook = fields.need_object("webhook")
         return cls(
             api_key_id=webhook.text("apiKeyId"),
             mode=webhook.text("mode"),
@@ -646,13 +646,13 @@ class WebhookTestEvent:
     api_key_id: str | None = None
 
     @classmethod
-    def read(cls, answer: JSONFields) -> WebhookTestEvent:
+    def read(cls, fields: JSONFields) -> WebhookTestEvent:
         return cls(
-            svix_message_id=answer.text("svixMessageId"),
-            event_id=answer.text("eventId"),
-            event_type=answer.text("eventType"),
-            mode=answer.text("mode"),
-            api_key_id=answer.text("apiKeyId"),
+            svix_message_id=fields.text("svixMessageId"),
+            event_id=fields.text("eventId"),
+            event_type=fields.text("eventType"),
+            mode=fields.text("mode"),
+            api_key_id=fields.text("apiKeyId"),
         )
 
 
@@ -681,21 +681,21 @@ class WebhookEvent:
     transcription: str | None = None
 
     @classmethod
-    def read(cls, answer: JSONFields, message_id: str) -> WebhookEvent:
-        transcription = answer.object("transcription")
+    def read(cls, fields: JSONFields, message_id: str) -> WebhookEvent:
+        transcription = fields.object("transcription")
         return cls(
             message_id=message_id,
-            event_id=answer.need_text("eventId"),
-            event_type=answer.need_text("eventType"),
-            created_at=answer.time("createdAt"),
-            api_key_id=answer.need_text("apiKeyId"),
-            generation_id=answer.need_text("generationId"),
-            status=answer.need_text("status"),
-            api_project_id=answer.text("apiProjectId"),
-            has_video=answer.flag("hasVideo"),
-            model=answer.text("modelKey"),
-            error=answer.text("error"),
-            error_details=answer.text("errorDetails"),
+            event_id=fields.need_text("eventId"),
+            event_type=fields.need_text("eventType"),
+            created_at=fields.time("createdAt"),
+            api_key_id=fields.need_text("apiKeyId"),
+            generation_id=fields.need_text("generationId"),
+            status=fields.need_text("status"),
+            api_project_id=fields.text("apiProjectId"),
+            has_video=fields.flag("hasVideo"),
+            model=fields.text("modelKey"),
+            error=fields.text("error"),
+            error_details=fields.text("errorDetails"),
             transcription=transcription.text("status") if transcription else None,
         )
 

@@ -1,5 +1,5 @@
 """
-Where to place the next look at a generation: pure functions of what was seen and when.
+When to poll a generation next: pure functions of what was observed and when.
 
 Three rules, from the weakest knowledge to the strongest:
 
@@ -9,8 +9,8 @@ Three rules, from the weakest knowledge to the strongest:
 * Progress moves: most of the time that is left, and when little is left, just past the end.
 
 An estimate is not trusted far: no pause is much longer than the progress was watched for, of two speeds the
-faster counts, and what stands still is looked at by its age. Being wrong costs looks or seconds; what ends
-the waiting is Diffio's own word alone.
+faster counts, and what stands still is polled by its age. Being wrong costs polls or seconds; what ends the
+waiting is Diffio's own word alone.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _UNKNOWN_SHARE = 0.12
 _UNKNOWN_ROOT = 1.1
 #: While much is left, sleep through this share of it.
 _STRIDE = 0.8
-#: A share of the whole job that is little: from there, the next look is meant to be the last.
+#: A share of the whole job that is little: from there, the next poll is meant to be the last.
 _NEAR = 0.2
-#: How late, as a share of the whole job, the end may be found for the sake of fewer looks.
+#: How late, as a share of the whole job, the end may be found for the sake of fewer polls.
 _TOLERANCE = 0.025
 #: Shares per second; whatever is slower would take decades.
 _SLOWEST = 1e-9
@@ -37,7 +37,7 @@ _TRUST = 1.5
 
 class Observation(NamedTuple):
     """
-    What one look saw.
+    What one poll observed.
 
     :ivar at: seconds since the waiting began.
     :ivar done: share of the work that is done, up to 1; 0 also when Diffio does not say.
@@ -72,7 +72,7 @@ def observe(seen: Observations, new: Observation) -> Observations:
     """
     last = seen[-1] if seen else _BEGINNING
     if new.done > last.done:
-        # Work that is seen for the first time began after the last look that saw none.
+        # Work that is seen for the first time began after the last poll that saw none.
         start = seen[0] if seen and last.done else last
         return (start, last, new) if last is not start else (start, new)
     if new.done and new.done == last.done:
@@ -84,7 +84,7 @@ def observe(seen: Observations, new: Observation) -> Observations:
 
 def next_pause(elapsed: float, seen: Observations, shortest: float, longest: float) -> float:
     """
-    Return how many seconds to wait before the next look.
+    Return how many seconds to wait before the next poll.
 
     :param elapsed: seconds since the waiting began.
     :param seen: what :func:`observe` returned last.

@@ -1,4 +1,4 @@
-"""What an HTTP answer means: the same reading for both clients."""
+"""What an HTTP response means: the same reading for both clients."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from airflow_provider_diffio.api.retry import parse_retry_after
 
 T = TypeVar("T")
 
-#: No answer of the contract comes near this; a bigger body is another service, or an attack on our memory.
+#: No response of the contract comes near this size. A bigger body comes from another service or an attacker.
 MAX_RESPONSE_BYTES = 16 * 1024 * 1024
 
 _BY_STATUS: dict[int, type[errors.DiffioApiError]] = {
@@ -45,11 +45,11 @@ def read_response(
     secrets: Collection[str] = (),
 ) -> T:
     """
-    Return what the call asked for, or raise the error that the answer stands for.
+    Return what the call asked for, or raise the error that the response stands for.
 
     :param call: the call that was sent.
     :param status: HTTP status.
-    :param headers: headers of the answer, in a mapping that takes their names in any case.
+    :param headers: headers of the response, in a mapping that ignores the case of names.
     :param body: the whole body.
     :param secrets: texts that must not show up in an error, should a server echo them.
     :raises DiffioApiError: for an error status.
@@ -60,20 +60,20 @@ def read_response(
     if status >= 300:
         error = _response_error(
             call,
-            "answered with a redirect, which is not followed, so that the API key stays with its host.",
+            "responded with a redirect, which is not followed, so that the API key stays with its host.",
             status,
         )
-        # Who sends elsewhere has not sold anything.
+        # A host that redirects a call has not carried it out.
         error.may_be_billed = False
         error.advice = error.default_advice
         raise error
     content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type != "application/json":
         named = presentable(content_type, secrets) or "no content type"
-        raise _response_error(call, f"answered {named} instead of JSON.", status)
+        raise _response_error(call, f"responded with {named} instead of JSON.", status)
     decoded = _json(body)
     if not isinstance(decoded, dict):
-        raise _response_error(call, "answered something that is not a JSON object.", status)
+        raise _response_error(call, "responded with something that is not a JSON object.", status)
     try:
         return call.read(JSONFields(decoded, call.name))
     except errors.DiffioResponseError as error:
@@ -85,21 +85,21 @@ def connection_error(
     call: Call[Any] | EdgeCall[Any], reason: str, host: str, *, sent: bool = True
 ) -> errors.DiffioConnectionError:
     """
-    Make the error for a call that got no answer.
+    Make the error for a call that got no response.
 
     :param sent: whether the request may have reached the host; it has not when connecting failed.
     """
-    error = errors.DiffioConnectionError(f"No answer from {host}: {reason}.", endpoint=call.name)
+    error = errors.DiffioConnectionError(f"No response from {host}: {reason}.", endpoint=call.name)
     _place(error, call, None)
     error.may_be_billed = error.may_be_billed and sent
     if error.may_be_billed:
-        error.advice = _advice_for_lost_purchase(call)
+        error.advice = _advice_for_lost_response(call)
     return error
 
 
 def too_large_error(call: Call[Any] | EdgeCall[Any], status: int) -> errors.DiffioResponseError:
-    """Make the error for an answer whose body is longer than any that the contract knows."""
-    return _response_error(call, f"answered more than {MAX_RESPONSE_BYTES} bytes.", status)
+    """Make the error for a response whose body is longer than the contract allows."""
+    return _response_error(call, f"responded with more than {MAX_RESPONSE_BYTES} bytes.", status)
 
 
 def _api_error(
@@ -125,7 +125,7 @@ def _api_error(
     # An error status below 500 is a refusal. After a 5xx (or a gateway's 408) the work may have been done.
     error.may_be_billed = error.may_be_billed and isinstance(error, errors.DiffioServerError)
     if error.may_be_billed:
-        error.advice = _advice_for_lost_purchase(call)
+        error.advice = _advice_for_lost_response(call)
     return error
 
 
@@ -189,13 +189,13 @@ def _place(error: errors.DiffioError, call: Call[Any] | EdgeCall[Any], status: i
         error.generation_id = call.generation_id
         error.may_be_billed = call.may_bill
         if call.may_bill and isinstance(error, errors.DiffioResponseError):
-            error.advice = _advice_for_lost_purchase(call)
+            error.advice = _advice_for_lost_response(call)
 
 
-def _advice_for_lost_purchase(call: Call[Any] | EdgeCall[Any]) -> str:
+def _advice_for_lost_response(call: Call[Any] | EdgeCall[Any]) -> str:
     if call.repeatable:
         return "The generation may exist and be billed. A retry under the same idempotency key pays once."
     return (
-        "The generation may exist and be billed, and without an idempotency key a retry may buy a second"
-        " one. Look at list_project_generations first."
+        "The generation may exist and be billed, and without an idempotency key a retry may start a"
+        " second one. Check list_project_generations first."
     )

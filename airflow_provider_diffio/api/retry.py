@@ -4,7 +4,7 @@ What is tried again and when: one policy, driven by tenacity for both clients.
 Only errors that say so of themselves are tried again (``transient``), and only calls that do no harm when
 they are sent twice. Waiting grows exponentially, with jitter, so that many tasks that failed together do not
 come back together. A server's Retry-After is obeyed when it is bearable and ends the attempts when it is
-not: asking again sooner than a server allows only earns the same answer.
+not: asking again sooner than a server allows only earns the same response.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class RetryPolicy:
         if not isinstance(error, DiffioError) or not error.transient:
             return False
         if isinstance(error, DiffioNotReadyError):
-            # That is an answer and no failure; how long to wait for another one is the caller's decision.
+            # "Not yet" is no failure. How long to wait for the file is the caller's decision.
             return False
         return error.retry_after is None or error.retry_after <= self.max_retry_after
 

@@ -15,7 +15,7 @@ from airflow_provider_diffio.api.errors import DiffioConfigurationError, DiffioI
 from airflow_provider_diffio.api.retry import RetryPolicy
 
 DEFAULT_BASE_URL = "https://api.diffio.ai/v1"
-DEFAULT_TIMEOUT = 60.0
+DEFAULT_REQUEST_TIMEOUT = 60.0
 DEFAULT_MAX_ATTEMPTS = 5
 AUTH_HEADERS = ("Authorization", "X-Api-Key", "Xi-Api-Key")
 USER_AGENT = f"airflow-provider-diffio/{__version__}"
@@ -35,7 +35,7 @@ class RequestOptions:
 
     :param timeout: seconds for connecting and for each read.
     :param max_attempts: tries of a call that is safe to send again.
-    :param headers: further headers for the API host; credentials can not be set here.
+    :param headers: further headers for the API host; credentials cannot be set here.
     :param api_key: another API key for this call.
     """
 
@@ -49,7 +49,7 @@ class RequestOptions:
         """
         Return options from what a user gave: None, a mapping with the same names, or options.
 
-        :raises DiffioInputError: for unknown names, and for values that can not work.
+        :raises DiffioInputError: for unknown names, and for values that cannot work.
         """
         if options is None:
             return cls()
@@ -86,13 +86,13 @@ class ClientSettings:
     :param headers: further headers for the API host alone.
     :param proxy: URL of a proxy for all hosts; the environment's proxy settings when None.
     :param verify: True, False, or the path of a CA bundle.
-    :raises DiffioConfigurationError: when something can not work, above all an API key over plain http.
+    :raises DiffioConfigurationError: when something cannot work, above all an API key over plain http.
     """
 
     api_key: str = field(repr=False)
     base_url: str = DEFAULT_BASE_URL
     auth_header: str = "Authorization"
-    timeout: float = DEFAULT_TIMEOUT
+    timeout: float = DEFAULT_REQUEST_TIMEOUT
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     proxy: str | None = field(default=None, repr=False)
@@ -116,7 +116,7 @@ class ClientSettings:
         if not self.permits(self.base_url):
             raise DiffioConfigurationError(
                 f"The host {urlsplit(self.base_url).netloc} is addressed by plain http, which would show the"
-                " API key to everybody on the way.",
+                " API key to everyone on the way.",
                 advice="Use https:// in the connection's host; plain http is for loopback alone.",
             )
         _check_timeout(self.timeout)
@@ -158,7 +158,7 @@ class ClientSettings:
         """
         Return whether something secret may be sent to the URL: https, or http within this machine.
 
-        An API on another machine can not send us to services of this one.
+        An API on another machine cannot send us to services of this one.
         """
         try:
             parts = urlsplit(url)
@@ -249,7 +249,7 @@ def _check_headers(headers: Any) -> None:
     for name, value in headers.items():
         # The value is not shown, since a header may hold a credential.
         if not _HEADER_NAME.fullmatch(name):
-            raise DiffioConfigurationError(f"headers: {name!r:.80} can not be the name of a header.")
+            raise DiffioConfigurationError(f"headers: {name!r:.80} cannot be the name of a header.")
         if not value.isascii() or not value.isprintable():
             raise DiffioConfigurationError(f"headers: the value of {name!r} holds characters beyond ASCII.")
 

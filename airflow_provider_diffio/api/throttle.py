@@ -1,9 +1,9 @@
 """
-Who may ask when, among many who wait through one connection. Time is passed in; any clock will do.
+The common rate of all waiters of one connection. Time is passed in as seconds of any clock.
 
-Each waiter decides for itself when it wants to look next. This holds all of them back together when Diffio
-says that it is too much (429) or does not answer, and lines them up when it goes on, so that they do not come
-back together.
+Each waiter decides by itself when to poll next. This module delays all of them together when Diffio
+responds with 429 or does not respond, and spreads them out afterwards, so that they do not all poll at the
+same moment.
 """
 
 from __future__ import annotations
@@ -12,28 +12,29 @@ import math
 
 from airflow_provider_diffio.api.errors import DiffioError, DiffioRateLimitError, DiffioResponseError
 
-#: Seconds between the first looks of waiters that begin at once, and between those that were held back.
+#: Seconds between the first polls of waiters that begin together, and between polls that were delayed.
 START_GAP = 0.01
-#: Failures in a row, whosever, that make an outage. One broken connection is none.
+#: This many failures in a row, over all waiters, are an outage. One broken connection is not.
 _OUTAGE = 3
-#: Everybody is held back for this long at most, and for this long per waiter: few do no harm.
+#: An outage delays all waiters by this long at most, and by this long for each waiter: few do no harm.
 _LONGEST_CLOSURE = 60.0
 _CLOSURE_PER_WAITER = 0.1
-#: The longest that one answer's Retry-After holds everybody back; whom it was told obeys it to the end.
+#: The longest that the Retry-After of one response delays all waiters, in seconds. The waiter that received
+#: it obeys it in full.
 _LONGEST_RETRY_AFTER = 300.0
 _FIRST_GAP, _LONGEST_GAP = 0.02, 2.0
 #: Waiters wake up this often, so that those that are due at about the same time share one turn of the event
 #: loop, which costs much less than a turn for each.
 SLOTS_PER_SECOND = 48
-#: How many wake up at once; so many answers are read before the loop serves anybody else.
+#: How many wake up at once; so many responses are read before the loop serves other tasks.
 PER_SLOT = 8
 
 
 class Slots:
     """
-    Slots of time for many waiters: each has room for a few, and who finds none comes a bit later.
+    Slots of time for many waiters: each has room for a few; who finds a slot full takes a later one.
 
-    However many want to look at the same moment, there is no stampede. Time is passed in, in seconds.
+    However many want to poll at the same moment, they are spread out. Time is passed in, in seconds.
     """
 
     def __init__(self) -> None:
@@ -44,7 +45,7 @@ class Slots:
 
     def take(self, wished: float, now: float) -> float:
         """
-        Take the first place there is.
+        Take the first free place.
 
         :param wished: not before this time.
         :param now: the time; slots that are over are forgotten.
@@ -77,10 +78,10 @@ class Throttle:
     """
     The common rate of all waiters of one connection.
 
-    A waiter asks when it is allowed next and waits until then; when :meth:`is_open` denies it, because
-    things changed meanwhile, it asks again.
+    A waiter asks for its next time and waits until then. When :meth:`is_open` returns False at that time,
+    because things changed meanwhile, it asks again.
 
-    :ivar waiters: how many there are; kept by who lets them in.
+    :ivar waiters: how many there are; the caller counts them.
     """
 
     def __init__(self) -> None:
@@ -93,12 +94,12 @@ class Throttle:
         self._changed_at = float("-inf")
 
     def start(self, now: float) -> float:
-        """Return the earliest time for the first look of one more waiter; many at once are spread out."""
+        """Return the earliest time for the first poll of one more waiter; many at once are spread out."""
         self._next_start = max(self._next_start + START_GAP, now)
         return self._next_start
 
     def next_allowed(self, now: float) -> float:
-        """Return when a waiter that wants to look now may do so: now, if all is well."""
+        """Return when a waiter that wants to poll now may do so: now, if all is well."""
         if now >= self._open_at and not self._gap and now >= self._next_slot:
             return now
         at = max(now, self._open_at, self._next_slot)
@@ -106,22 +107,22 @@ class Throttle:
         return at
 
     def is_open(self, now: float) -> bool:
-        """Whether a next_allowed whose time has come is still good."""
+        """Return whether a time that :meth:`next_allowed` returned earlier is still valid."""
         return now >= self._open_at
 
     def on_success(self) -> None:
-        """Take note of an answer: an outage is over, and the throttle picks up a little."""
+        """Take note of a response: an outage is over, and the rate rises a little."""
         self._failures = 0
         if self._gap:
             self._gap = self._gap * 0.97 if self._gap > _FIRST_GAP / 10 else 0.0
 
     def on_error(self, error: DiffioError, sent_at: float, now: float) -> None:
         """
-        Take note of a look that failed.
+        Take note of a poll that failed.
 
-        :param error: how; one that does not pass concerns its waiter alone.
-        :param sent_at: when the request was sent. What was under way already when everybody was held back
-            says nothing new.
+        :param error: the failure. One that is not transient concerns its waiter alone.
+        :param sent_at: when the request was sent. A request from before all waiters were delayed says nothing
+            new.
         :param now: the time.
         """
         if not (error.transient or isinstance(error, DiffioResponseError)) or sent_at < self._changed_at:

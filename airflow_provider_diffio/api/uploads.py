@@ -48,7 +48,7 @@ class Source(Protocol):
         """Return a seekable stream of its own for the caller, who closes it."""
 
     def check_unchanged(self) -> None:
-        """Raise :class:`DiffioSourceChangedError` when it is not what it was when it was looked at first."""
+        """Raise :class:`DiffioSourceChangedError` when it is no longer what it was at first."""
 
 
 class StreamSource:
@@ -59,14 +59,14 @@ class StreamSource:
 
     :param stream: the stream.
     :param name: the file name that Diffio is told.
-    :raises DiffioInputError: when it can not seek.
+    :raises DiffioInputError: when it cannot seek.
     """
 
     def __init__(self, stream: IO[bytes], name: str) -> None:
         if isinstance(cast("Any", stream), io.TextIOBase):
             raise DiffioInputError("The stream is a text stream; open the recording in binary mode.")
         if not stream.seekable():
-            raise DiffioInputError("The stream can not seek, so a failed part could not be sent again.")
+            raise DiffioInputError("The stream cannot seek, so a failed part could not be sent again.")
         self.name = name
         self._stream = stream
         self._start = stream.tell()
@@ -184,10 +184,10 @@ def upload(
     options: Options = None,
 ) -> None:
     """
-    Send a recording by the protocol that the ``create_project`` answer asks for.
+    Send a recording by the protocol that the ``create_project`` response asks for.
 
     :param client: carries the bytes.
-    :param project: the answer.
+    :param project: the response of ``create_project``.
     :param source: what to send.
     :param content_type: as announced to ``create_project``.
     :param concurrency: parts under way at once.
@@ -309,7 +309,7 @@ class Slice(io.RawIOBase):
     """
     A span of a stream, as a request body that knows its length and can start over.
 
-    :param stream: the stream, used by nobody else meanwhile.
+    :param stream: the stream; no other code may use it meanwhile.
     :param start: where the span begins.
     :param size: its length in bytes.
     :param name: for messages.

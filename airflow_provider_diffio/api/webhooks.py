@@ -75,7 +75,7 @@ def split_secrets(secrets: str | Iterable[str]) -> list[str]:
     """
     Return the secrets one by one.
 
-    :raises DiffioConfigurationError: when there is none.
+    :raises DiffioConfigurationError: when no secret is given.
     """
     parts = secrets.split(",") if isinstance(secrets, str) else list(secrets or ())
     if not all(isinstance(part, str) for part in parts):

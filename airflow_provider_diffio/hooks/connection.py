@@ -16,7 +16,7 @@ from airflow_provider_diffio.api.settings import (
     AUTH_HEADERS,
     DEFAULT_BASE_URL,
     DEFAULT_MAX_ATTEMPTS,
-    DEFAULT_TIMEOUT,
+    DEFAULT_REQUEST_TIMEOUT,
     ClientSettings,
 )
 from airflow_provider_diffio.api.webhooks import split_secrets
@@ -47,7 +47,7 @@ CONN_FIELDS: dict[str, Any] = {
     },
     "timeout": {
         "label": "Timeout",
-        "description": f"Seconds for connecting, and for each read. Empty: {DEFAULT_TIMEOUT:.0f}.",
+        "description": f"Seconds for connecting, and for each read. Empty: {DEFAULT_REQUEST_TIMEOUT:.0f}.",
         "schema": {"type": ["number", "null"], "minimum": 1, "section": HTTP_SECTION},
     },
     "max_attempts": {
@@ -119,7 +119,7 @@ class DiffioConnection:
         Read an Airflow connection, wherever it is configured; a URI connection's extras are all strings.
 
         :param connection: Airflow's Connection object.
-        :raises DiffioConfigurationError: when a field is missing or can not be what it says.
+        :raises DiffioConfigurationError: when a field is missing or cannot be what it says.
         """
         conn_id = connection.conn_id
         try:
@@ -128,7 +128,7 @@ class DiffioConnection:
                 api_key=connection.password or "",
                 base_url=_base_url(connection),
                 auth_header=_text(extra, "key_header") or _text(extra, "auth_header") or "Authorization",
-                timeout=_number(extra, "timeout", DEFAULT_TIMEOUT),
+                timeout=_number(extra, "timeout", DEFAULT_REQUEST_TIMEOUT),
                 retry=RetryPolicy(max_attempts=_whole(extra, "max_attempts", DEFAULT_MAX_ATTEMPTS)),
                 headers=_read_headers(extra.get("headers")),
                 proxy=_text(extra, "proxy"),

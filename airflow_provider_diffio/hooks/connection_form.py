@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from airflow_provider_diffio.api.endpoints import DEFAULT_MODEL
-from airflow_provider_diffio.api.settings import AUTH_HEADERS, DEFAULT_MAX_ATTEMPTS, DEFAULT_TIMEOUT
+from airflow_provider_diffio.api.settings import AUTH_HEADERS, DEFAULT_MAX_ATTEMPTS, DEFAULT_REQUEST_TIMEOUT
 from airflow_provider_diffio.hooks.connection import CONN_FIELDS, UI_FIELD_BEHAVIOUR
 
 #: What Airflow 2 shows in empty fields; Airflow 3 can do that for the standard fields alone.
@@ -14,7 +14,7 @@ PLACEHOLDERS = {
     "output_path": "s3://aws_default@restored",
     "model": DEFAULT_MODEL,
     "webhook_secret": "whsec_...",
-    "timeout": f"{DEFAULT_TIMEOUT:.0f}",
+    "timeout": f"{DEFAULT_REQUEST_TIMEOUT:.0f}",
     "max_attempts": str(DEFAULT_MAX_ATTEMPTS),
     "key_header": AUTH_HEADERS[0],
     "headers": '{"X-Team": "audio"}',

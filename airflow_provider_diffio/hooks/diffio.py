@@ -5,23 +5,39 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any, Literal
 
-from airflow.providers.common.compat.sdk import BaseHook
+from airflow.providers.common.compat.sdk import BaseHook, mask_secret
+
+from airflow_provider_diffio import storage
+from airflow_provider_diffio.api import endpoints, models, webhooks
+from airflow_provider_diffio.api.errors import (
+    DiffioError,
+    DiffioInputError,
+    DiffioNotFoundError,
+    DiffioPermissionError,
+)
+from airflow_provider_diffio.api.polling import (
+    DEFAULT_MAX_POLL_INTERVAL,
+    DEFAULT_POLL_INTERVAL,
+    DEFAULT_WAIT_TIMEOUT,
+    Failed,
+    WaitDriver,
+    WaitSpec,
+)
+from airflow_provider_diffio.hooks import connection_form, lineage
+from airflow_provider_diffio.hooks.connection import DiffioConnection
+from airflow_provider_diffio.storage import Location
 
 if TYPE_CHECKING:
-    from airflow_provider_diffio.api import models
+    # What these import takes a tenth of a second, which no DAG file should pay for.
     from airflow_provider_diffio.api.client import DiffioClient
     from airflow_provider_diffio.api.settings import RequestOptions
     from airflow_provider_diffio.api.uploads import Source
-    from airflow_provider_diffio.hooks.connection import DiffioConnection
-    from airflow_provider_diffio.storage import Location
+    from airflow_provider_diffio.hooks.uploads import ProjectUpload
 
     Options = RequestOptions | Mapping[str, Any] | None
-
-Overwrite = Literal["replace", "error"]
 
 _TEST_TIMEOUT = 8.0
 
@@ -50,23 +66,18 @@ class DiffioHook(BaseHook):
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:
         """Return the form's fields for Airflow before 3.2, which asks the hook and not the provider info."""
-        from airflow_provider_diffio.hooks.connection_form import connection_form_widgets
 
-        return connection_form_widgets()
+        return connection_form.connection_form_widgets()
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
         """Return how the form's standard fields look, for Airflow before 3.2."""
-        from airflow_provider_diffio.hooks.connection_form import ui_field_behaviour
 
-        return ui_field_behaviour()
+        return connection_form.ui_field_behaviour()
 
     @cached_property
     def config(self) -> DiffioConnection:
         """The connection, read and checked; its secrets are masked in logs from here on."""
-        from airflow.providers.common.compat.sdk import mask_secret
-
-        from airflow_provider_diffio.hooks.connection import DiffioConnection
 
         config = DiffioConnection.read(self.get_connection(self.diffio_conn_id))
         for secret in config.secrets():
@@ -77,13 +88,12 @@ class DiffioHook(BaseHook):
         """
         Return the client, which the hook makes once and keeps.
 
-        :raises DiffioConfigurationError: when the connection can not work.
+        :raises DiffioConfigurationError: when the connection cannot work.
         """
         return self._client
 
     @cached_property
     def _client(self) -> DiffioClient:
-        from airflow.providers.common.compat.sdk import mask_secret
 
         from airflow_provider_diffio.api.client import DiffioClient
 
@@ -103,8 +113,6 @@ class DiffioHook(BaseHook):
 
         :return: whether it works, and a sentence for the user.
         """
-        from airflow_provider_diffio.api import endpoints
-        from airflow_provider_diffio.api.errors import DiffioError, DiffioNotFoundError, DiffioPermissionError
 
         try:
             timeout = min(_TEST_TIMEOUT, self.config.settings.timeout)
@@ -134,15 +142,14 @@ class DiffioHook(BaseHook):
         file_format: str | None = None,
         params: Mapping[str, Any] | None = None,
         source_conn_id: str | None = None,
-        on_created: Callable[[models.CreatedProject, models.Project], None] | None = None,
         request_options: Options = None,
     ) -> models.Project:
         """
         Create a project, upload a recording into it, and confirm the upload.
 
-        Calls ``create_project``, then the upload protocol that its answer asks for, and after an edge upload
-        ``complete_project_upload``. Creating a project is not idempotent: when this fails half-way, an
-        unfinished project stays behind at Diffio, which costs nothing and can not be deleted. An error
+        Calls ``create_project``, then the upload protocol that its response asks for, and after an edge
+        upload ``complete_project_upload``. Creating a project is not idempotent: when this fails half-way, an
+        unfinished project stays behind at Diffio, which costs nothing and cannot be deleted. An error
         carries its ``project_id``. When the upload's permission is refused or runs out, it is tried once
         more, in a new project.
 
@@ -153,73 +160,55 @@ class DiffioHook(BaseHook):
         :param file_format: short label of the format, such as ``wav``; left out when not given.
         :param params: stored with the project; left out when not given.
         :param source_conn_id: connection that relative paths and stores are reached through.
-        :param on_created: told the new project before anything is uploaded into it: Diffio's answer, which
-            holds secrets, and the project as it will be.
         :param request_options: for each of the calls.
         :return: the project, with ``size_bytes`` and ``status``.
         :raises DiffioInputError: before anything is sent, when the source is missing, empty or too large.
         :raises DiffioError: when a step did not work.
         """
-        from airflow_provider_diffio.api import endpoints, models, uploads
-        from airflow_provider_diffio.api.errors import DiffioError, DiffioUploadRefusedError
-        from airflow_provider_diffio.hooks.lineage import report_upload
-        from airflow_provider_diffio.hooks.sources import LocationSource
-
-        recording = self._source(source, file_name, source_conn_id)
-        media_type = content_type or uploads.guess_content_type(recording.name)
-        call = endpoints.create_project(
-            recording.name,
-            content_type=media_type,
-            content_length=recording.size_bytes,
+        return self.prepare_upload(
+            source,
+            file_name=file_name,
+            content_type=content_type,
             file_format=file_format,
             params=params,
+            source_conn_id=source_conn_id,
+            request_options=request_options,
+        ).run()
+
+    def prepare_upload(
+        self,
+        source: str | os.PathLike[str] | IO[bytes] | Source | Location,
+        *,
+        file_name: str | None = None,
+        content_type: str | None = None,
+        file_format: str | None = None,
+        params: Mapping[str, Any] | None = None,
+        source_conn_id: str | None = None,
+        request_options: Options = None,
+    ) -> ProjectUpload:
+        """
+        Check the arguments of :meth:`create_project` without asking Diffio.
+
+        :param source: as for :meth:`create_project`.
+        :param file_name: as for :meth:`create_project`.
+        :param content_type: as for :meth:`create_project`.
+        :param file_format: as for :meth:`create_project`.
+        :param params: as for :meth:`create_project`.
+        :param source_conn_id: as for :meth:`create_project`.
+        :param request_options: as for :meth:`create_project`.
+        :return: what uploads the recording, by its ``run()``.
+        :raises DiffioInputError: when the source is missing, empty or too large, or an argument cannot work.
+        """
+        from airflow_provider_diffio.hooks.uploads import ProjectUpload
+
+        return ProjectUpload(
+            self,
+            self._source(source, file_name, source_conn_id),
+            content_type=content_type,
+            file_format=file_format,
+            params=params,
+            options=request_options,
         )
-
-        def upload_into_new_project() -> models.Project:
-            created = self.get_conn().call(call, request_options)
-            self.log.info(
-                "Created project %s; uploading %s (%d bytes).",
-                created.api_project_id,
-                recording.name,
-                recording.size_bytes,
-            )
-            project = models.Project(
-                api_project_id=created.api_project_id,
-                file_name=recording.name,
-                content_type=media_type,
-                size_bytes=recording.size_bytes,
-                status="uploading",
-            )
-            if on_created is not None:
-                on_created(created, project)
-            try:
-                uploads.upload(self.get_conn(), created, recording, media_type, options=request_options)
-                status = self._confirm_upload(created, recording, request_options)
-            except DiffioError as error:
-                error.project_id = created.api_project_id
-                raise
-            return replace(project, status=status)
-
-        try:
-            project = upload_into_new_project()
-        except DiffioUploadRefusedError as error:
-            # A slow upload can outlive its permission, and only a new project comes with a new one.
-            self.log.warning("%s Trying once more.", error)
-            project = upload_into_new_project()
-        if isinstance(recording, LocationSource):
-            report_upload(self, recording.location, project.api_project_id)
-        return project
-
-    def _confirm_upload(self, created: models.CreatedProject, recording: Source, options: Options) -> str:
-        from airflow_provider_diffio.api import endpoints, models, uploads
-
-        if isinstance(created.upload, models.SignedPutUpload):
-            # This generation of the protocol has no such call: the store itself tells Diffio.
-            return "uploaded"
-        call = endpoints.complete_project_upload(created.api_project_id)
-        confirmation = self.get_conn().call(call, options)
-        uploads.check_stored(recording, confirmation.size_bytes)
-        return confirmation.status
 
     def complete_project_upload(
         self, project_id: str, *, request_options: Options = None
@@ -232,8 +221,6 @@ class DiffioHook(BaseHook):
         :return: ``api_project_id``, ``status`` and the ``size_bytes`` that Diffio has stored.
         :raises DiffioUploadMissingError: when the file has not arrived.
         """
-        from airflow_provider_diffio.api import endpoints
-
         return self.get_conn().call(endpoints.complete_project_upload(project_id), request_options)
 
     def list_projects(self, *, request_options: Options = None) -> tuple[models.ProjectSummary, ...]:
@@ -243,8 +230,6 @@ class DiffioHook(BaseHook):
         :param request_options: for the call.
         :return: all of them, since Diffio has no pagination.
         """
-        from airflow_provider_diffio.api import endpoints
-
         return self.get_conn().call(endpoints.list_projects(), request_options)
 
     def list_project_generations(
@@ -257,8 +242,6 @@ class DiffioHook(BaseHook):
         :param request_options: for the call.
         :return: all of them, with ``generation_id``, ``status`` and ``model``.
         """
-        from airflow_provider_diffio.api import endpoints
-
         return self.get_conn().call(endpoints.list_project_generations(project_id), request_options)
 
     # --- generations ---------------------------------------------------------------------------------
@@ -274,22 +257,20 @@ class DiffioHook(BaseHook):
         request_options: Options = None,
     ) -> models.Generation:
         """
-        Buy a restoration of a project's recording (``{model}-generation``).
+        Start a restoration of a project's recording (``{model}-generation``).
 
         :param project_id: the project.
         :param model: model id; the connection's when not given.
         :param sampling: passed on to the model.
         :param params: passed on to the model.
-        :param idempotency_key: 1 to 255 characters. Under the same key and project Diffio answers the
-            generation that exists instead of selling another. Without one the request is sent once: when its
-            answer is lost, look at :meth:`list_project_generations` before buying again.
+        :param idempotency_key: 1 to 255 characters. Under the same key and project Diffio returns the
+            generation that exists instead of starting another. Without one the request is sent once: when its
+            response is lost, check :meth:`list_project_generations` before you start another.
         :param request_options: for the call.
-        :return: the generation; ``idempotent_replay`` tells that nothing new was bought.
+        :return: the generation; ``idempotent_replay`` tells that none was started.
         :raises DiffioInputError: before anything is sent.
         :raises DiffioError: when it did not work; ``may_be_billed`` tells whether it may exist all the same.
         """
-        from airflow_provider_diffio.api import endpoints
-        from airflow_provider_diffio.hooks.lineage import report_generation
 
         call = endpoints.create_generation(
             project_id,
@@ -299,7 +280,7 @@ class DiffioHook(BaseHook):
             idempotency_key=idempotency_key,
         )
         generation: models.Generation = self.get_conn().call(call, request_options)
-        report_generation(self, project_id, generation.generation_id)
+        lineage.report_generation(self, project_id, generation.generation_id)
         return generation
 
     def get_generation_progress(
@@ -314,8 +295,6 @@ class DiffioHook(BaseHook):
         :return: the progress; its ``status`` alone tells whether the generation is over.
         :raises DiffioNotFoundError: when the key has no such generation.
         """
-        from airflow_provider_diffio.api import endpoints
-
         return self.get_conn().call(
             endpoints.get_generation_progress(generation_id, project_id), request_options
         )
@@ -325,56 +304,41 @@ class DiffioHook(BaseHook):
         generation_id: str,
         project_id: str | None = None,
         *,
-        poll_interval: float = 5.0,
-        max_poll_interval: float = 180.0,
-        timeout: float = 6 * 3600.0,
+        poll_interval: float = DEFAULT_POLL_INTERVAL,
+        max_poll_interval: float = DEFAULT_MAX_POLL_INTERVAL,
+        timeout: float = DEFAULT_WAIT_TIMEOUT,
         on_progress: Callable[[models.GenerationProgress], None] | None = None,
         request_options: Options = None,
     ) -> models.GenerationProgress:
         """
         Wait until a generation is complete, holding the thread (``get_generation_progress``).
 
-        Outages of the API are ridden out until the timeout. In a DAG, the deferrable sensor or operator
+        Outages of the API are waited out until the timeout. In a DAG, the deferrable sensor or operator
         waits without holding a worker.
 
         :param generation_id: the generation.
         :param project_id: its project.
-        :param poll_interval: seconds between looks at least.
-        :param max_poll_interval: seconds between looks at most.
-        :param timeout: seconds to wait.
-        :param on_progress: told every answer.
+        :param poll_interval: seconds between polls at least; 5 by default.
+        :param max_poll_interval: seconds between polls at most; 180 by default.
+        :param timeout: seconds to wait; 6 hours by default.
+        :param on_progress: told what each poll brings.
         :param request_options: for each call.
         :return: the last progress, with ``has_video`` and ``transcription``.
         :raises DiffioGenerationFailedError: when Diffio reports it as failed.
         :raises DiffioGenerationTimeoutError: when it is not over in time; it goes on and is billed once.
         """
-        from airflow_provider_diffio.api.errors import DiffioError
-        from airflow_provider_diffio.api.polling import Failed, GenerationWait, Succeeded
 
         now = time.time()
-        waiting = GenerationWait(
-            generation_id=generation_id,
-            project_id=project_id,
-            started_at=now,
-            deadline=now + timeout,
-            poll_interval=poll_interval,
-            max_poll_interval=max_poll_interval,
+        driver = WaitDriver(
+            WaitSpec(generation_id, project_id, now, now + timeout, poll_interval, max_poll_interval),
+            lambda: self.get_generation_progress(generation_id, project_id, request_options=request_options),
+            observer=_Told(on_progress),
+            sleep=lambda seconds: self.get_conn().sleep(seconds),
         )
-        while True:
-            try:
-                progress = self.get_generation_progress(
-                    generation_id, project_id, request_options=request_options
-                )
-                if on_progress is not None:
-                    on_progress(progress)
-                decision = waiting.on_progress(progress, time.time())
-            except DiffioError as error:
-                decision = waiting.on_error(error, time.time())
-            if isinstance(decision, Succeeded):
-                return decision.progress
-            if isinstance(decision, Failed):
-                raise decision.error
-            self._client.sleep(max(0.0, decision.at - time.time()))
+        decision = driver.run()
+        if isinstance(decision, Failed):
+            raise decision.error
+        return decision.progress
 
     def get_generation_download(
         self,
@@ -398,7 +362,6 @@ class DiffioHook(BaseHook):
         :return: the link, with ``file_name``, ``mime_type`` and ``download_type``.
         :raises DiffioNotReadyError: when it is not there yet.
         """
-        from airflow_provider_diffio.api import endpoints
 
         call = endpoints.get_generation_download(generation_id, project_id, download_type)
         return self.get_conn().call(call, request_options)
@@ -411,7 +374,7 @@ class DiffioHook(BaseHook):
         download_type: str | None = None,
         *,
         output_conn_id: str | None = None,
-        overwrite: Overwrite = "replace",
+        overwrite: Literal["replace", "error"] = "replace",
         ready_timeout: float = 120.0,
         request_options: Options = None,
     ) -> models.DownloadedFile:
@@ -433,12 +396,11 @@ class DiffioHook(BaseHook):
         :param ready_timeout: seconds to wait for a file that is not there yet after completion.
         :param request_options: for each request.
         :return: the file: ``path``, ``size_bytes``, ``sha256``, ``mime_type``, ``file_name``, ...
-        :raises DiffioInputError: before anything is asked, when the path or an argument can not work.
+        :raises DiffioInputError: before anything is asked, when the path or an argument cannot work.
         :raises DiffioError: when there is no such file, or it did not arrive whole; nothing is left behind.
         """
-        from airflow_provider_diffio.api import downloads, models
-        from airflow_provider_diffio.hooks.lineage import report_download
-        from airflow_provider_diffio.storage import safe_file_name
+
+        from airflow_provider_diffio.api import downloads
 
         target = self.check_download(path, download_type, output_conn_id, overwrite)
         client = self.get_conn()
@@ -454,7 +416,7 @@ class DiffioHook(BaseHook):
             )
 
         link = get_link()
-        file_name = safe_file_name(link.file_name, f"{generation_id}.{_suffix(link.download_type)}")
+        file_name = storage.safe_file_name(link.file_name, f"{generation_id}.{_suffix(link.download_type)}")
         target = target.file(file_name)
         with target.writer(overwrite=overwrite == "replace") as writer:
             fetch = downloads.Fetch(
@@ -467,7 +429,7 @@ class DiffioHook(BaseHook):
             )
             fetch.run(link)
         self.log.info("Wrote %s (%d bytes).", target.uri, writer.size_bytes)
-        report_download(self, project_id, generation_id, target)
+        lineage.report_download(self, project_id, generation_id, target)
         return models.DownloadedFile(
             path=target.uri,
             size_bytes=writer.size_bytes,
@@ -484,20 +446,18 @@ class DiffioHook(BaseHook):
         path: str | os.PathLike[str] | Location,
         download_type: str | None = None,
         output_conn_id: str | None = None,
-        overwrite: Overwrite = "replace",
+        overwrite: Literal["replace", "error"] = "replace",
     ) -> Location:
         """
-        Check the arguments of a later :meth:`download` without asking Diffio, before anything is bought.
+        Check the arguments of a later :meth:`download` without asking Diffio, before a generation is started.
 
         :param path: as for :meth:`download`.
         :param download_type: as for :meth:`download`.
         :param output_conn_id: as for :meth:`download`.
         :param overwrite: as for :meth:`download`.
         :return: where the file will go.
-        :raises DiffioInputError: when an argument can not work.
+        :raises DiffioInputError: when an argument cannot work.
         """
-        from airflow_provider_diffio.api import endpoints
-        from airflow_provider_diffio.api.errors import DiffioInputError
 
         if overwrite not in ("replace", "error"):
             raise DiffioInputError(f"overwrite must be 'replace' or 'error', not {overwrite!r:.40}.")
@@ -520,15 +480,15 @@ class DiffioHook(BaseHook):
         download_type: str | None = None,
         source_conn_id: str | None = None,
         output_conn_id: str | None = None,
-        timeout: float = 6 * 3600.0,
+        timeout: float = DEFAULT_WAIT_TIMEOUT,
         request_options: Options = None,
     ) -> models.DownloadedFile:
         """
-        Upload a recording, buy its restoration, wait for it holding the thread, and write it to a path.
+        Upload a recording, start a generation, wait for it holding the thread, and write the result.
 
-        Each call makes a new project and buys a new generation, since Diffio scopes idempotency keys to a
-        project; a task that is retried pays again. See :meth:`create_project`, :meth:`create_generation`,
-        :meth:`wait_for_generation` and :meth:`download`, which this calls.
+        Each call makes a new project and starts a new generation, since Diffio scopes idempotency keys to a
+        project; a task that is retried is billed again. Calls :meth:`create_project`,
+        :meth:`create_generation`, :meth:`wait_for_generation` and :meth:`download`.
 
         :param source: the recording: a path, a URI or a seekable binary stream.
         :param path: where the result goes.
@@ -579,8 +539,6 @@ class DiffioHook(BaseHook):
         :param request_options: for the call.
         :return: the settings.
         """
-        from airflow_provider_diffio.api import endpoints
-
         return self.get_conn().call(endpoints.get_account_settings(), request_options)
 
     def update_account_settings(
@@ -593,8 +551,6 @@ class DiffioHook(BaseHook):
         :param request_options: for the call.
         :return: the settings after it.
         """
-        from airflow_provider_diffio.api import endpoints
-
         return self.get_conn().call(endpoints.update_account_settings(billing_policy), request_options)
 
     def create_api_key(
@@ -615,8 +571,6 @@ class DiffioHook(BaseHook):
         :return: the key; ``key`` holds the plaintext, this once, and is masked in logs. Do not return it from
             a task: XComs are not masked.
         """
-        from airflow_provider_diffio.api import endpoints
-
         return self.get_conn().call(endpoints.create_api_key(label, scopes, resource_bounds), request_options)
 
     def list_api_keys(self, *, request_options: Options = None) -> tuple[models.ApiKey, ...]:
@@ -626,8 +580,6 @@ class DiffioHook(BaseHook):
         :param request_options: for the call.
         :return: the keys; ``key`` is None in each.
         """
-        from airflow_provider_diffio.api import endpoints
-
         return self.get_conn().call(endpoints.list_api_keys(), request_options)
 
     def rotate_api_key(self, key_id: str, *, request_options: Options = None) -> models.ApiKey:
@@ -638,8 +590,6 @@ class DiffioHook(BaseHook):
         :param request_options: for the call.
         :return: the key; ``key`` holds the new plaintext, this once, and is masked in logs.
         """
-        from airflow_provider_diffio.api import endpoints
-
         return self.get_conn().call(endpoints.rotate_api_key(key_id), request_options)
 
     def revoke_api_key(self, key_id: str, *, request_options: Options = None) -> models.ApiKey:
@@ -650,8 +600,6 @@ class DiffioHook(BaseHook):
         :param request_options: for the call.
         :return: the key, revoked.
         """
-        from airflow_provider_diffio.api import endpoints
-
         return self.get_conn().call(endpoints.revoke_api_key(key_id), request_options)
 
     def get_usage_summary(
@@ -664,8 +612,6 @@ class DiffioHook(BaseHook):
         :param request_options: for the call.
         :return: the usage by billing period, the newest first.
         """
-        from airflow_provider_diffio.api import endpoints
-
         return self.get_conn().call(endpoints.get_usage_summary(api_key_id), request_options)
 
     # --- webhooks ------------------------------------------------------------------------------------
@@ -689,7 +635,6 @@ class DiffioHook(BaseHook):
         :param request_options: for the call.
         :return: the configuration. The signing secret is not in it; Diffio's dashboard shows it.
         """
-        from airflow_provider_diffio.api import endpoints
 
         call = endpoints.configure_webhook(url, event_types, mode=mode, api_key_id=api_key_id)
         return self.get_conn().call(call, request_options)
@@ -713,7 +658,6 @@ class DiffioHook(BaseHook):
         :param request_options: for the call.
         :return: the ids of what is sent.
         """
-        from airflow_provider_diffio.api import endpoints
 
         call = endpoints.send_webhook_test_event(
             event_type, mode=mode, api_key_id=api_key_id, sample_payload=sample_payload
@@ -729,9 +673,8 @@ class DiffioHook(BaseHook):
         :return: the event.
         :raises DiffioWebhookError: when it is not proven to come from Diffio.
         """
-        from airflow_provider_diffio.api.webhooks import verify_webhook
 
-        return verify_webhook(payload, headers, self.config.webhook_secret or "")
+        return webhooks.verify_webhook(payload, headers, self.config.webhook_secret or "")
 
     # --- sources and destinations --------------------------------------------------------------------
 
@@ -743,14 +686,13 @@ class DiffioHook(BaseHook):
 
         :param path: absolute, a URI, or relative to the root that a connection configures.
         :param conn_id: connection that relative paths and stores are reached through.
-        :param connect: False when only the name of the place is wanted: a remote location can not be read or
+        :param connect: False when only the name of the place is wanted: a remote location cannot be read or
             written then.
         :return: the location, to list, read or write.
         :raises DiffioInputError: when it leads nowhere or out of its root.
         """
-        from airflow_provider_diffio import storage
 
-        if isinstance(path, storage.Location):
+        if isinstance(path, Location):
             return path
         return storage.resolve(
             os.fspath(path),
@@ -760,19 +702,41 @@ class DiffioHook(BaseHook):
             connect=connect,
         )
 
+    def report_upload(self, source: Location, project_id: str) -> None:
+        """
+        Tell lineage tools again that a project was made from a recording: they see one phase of a task alone.
+
+        :param source: the recording.
+        :param project_id: the project.
+        """
+        lineage.report_upload(self, source, project_id)
+
     def _source(
         self,
         source: str | os.PathLike[str] | IO[bytes] | Source | Location,
         file_name: str | None,
         conn_id: str | None,
     ) -> Source:
-        from airflow_provider_diffio import storage
         from airflow_provider_diffio.api import uploads
         from airflow_provider_diffio.hooks.sources import LocationSource
 
-        if isinstance(source, (str, os.PathLike, storage.Location)):
+        if isinstance(source, (str, os.PathLike, Location)):
             return uploads.source_of(LocationSource(self.locate(source, conn_id)), file_name)
         return uploads.source_of(source, file_name)
+
+
+class _Told:
+    """Passes what a wait sees on to a callback."""
+
+    def __init__(self, on_progress: Callable[[models.GenerationProgress], None] | None) -> None:
+        self._on_progress = on_progress
+
+    def progress(self, progress: models.GenerationProgress) -> None:
+        if self._on_progress is not None:
+            self._on_progress(progress)
+
+    def trouble(self, error: DiffioError) -> None:
+        """Trouble is waited out; what does not pass is raised at the end."""
 
 
 def _suffix(download_type: str) -> str:

@@ -100,7 +100,11 @@ def is_named_by_connection(location: Location) -> bool:
 
 
 def sanitize_uri(uri: SplitResult) -> SplitResult:
-    """Leave ``diffio://`` URIs as they are. Airflow names nothing to OpenLineage that nobody sanitizes."""
+    """
+    Return a ``diffio://`` URI unchanged.
+
+    Airflow reports a URI to OpenLineage only when a sanitizer is registered for its scheme.
+    """
     return uri
 
 

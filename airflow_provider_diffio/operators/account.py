@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_diffio.api.errors import DiffioResponseError
 from airflow_provider_diffio.api.models import UsagePeriod
 from airflow_provider_diffio.operators.base import DiffioOperator
 from airflow_provider_diffio.steps.failures import airflow_failures
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
 
 
 class DiffioUsageSummaryOperator(DiffioOperator):
@@ -23,7 +26,7 @@ class DiffioUsageSummaryOperator(DiffioOperator):
 
     :param api_key_id: the key (templated); the calling one when not given.
     :param diffio_conn_id: id of the Diffio connection (templated).
-    :raises AirflowFailException: for what a retry can not mend.
+    :raises AirflowFailException: for what a retry cannot fix.
     """
 
     template_fields: Sequence[str] = ("api_key_id", "diffio_conn_id")
@@ -32,7 +35,7 @@ class DiffioUsageSummaryOperator(DiffioOperator):
         super().__init__(**kwargs)
         self.api_key_id = api_key_id
 
-    def execute(self, context: Any) -> dict[str, Any]:
+    def execute(self, context: Context) -> dict[str, Any]:
         with airflow_failures():
             usage = self.hook.get_usage_summary(self.api_key_id)
         periods = [_plain(period) for period in usage.periods]
@@ -61,10 +64,10 @@ class DiffioAccountSettingsOperator(DiffioOperator):
     sends it), ``currency`` and ``updated_at`` (ISO 8601, or None).
 
     :param diffio_conn_id: id of the Diffio connection (templated).
-    :raises AirflowFailException: for what a retry can not mend.
+    :raises AirflowFailException: for what a retry cannot fix.
     """
 
-    def execute(self, context: Any) -> dict[str, Any]:
+    def execute(self, context: Context) -> dict[str, Any]:
         with airflow_failures():
             settings = self.hook.get_account_settings()
         updated_at = settings.updated_at.isoformat() if settings.updated_at else None

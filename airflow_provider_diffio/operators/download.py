@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_diffio.lineage import Dataset, Lineage, LineageTask, restored_files
 from airflow_provider_diffio.links import DiffioRestoredFileLink, show_none
 from airflow_provider_diffio.operators.base import DiffioOperator
-from airflow_provider_diffio.steps.asset_events import announce
-from airflow_provider_diffio.steps.download import Destination, Overwrite, save_once
+from airflow_provider_diffio.steps.asset_events import report_file
+from airflow_provider_diffio.steps.base import Overwrite
+from airflow_provider_diffio.steps.download import Destination, download
 from airflow_provider_diffio.steps.failures import airflow_failures
-from airflow_provider_diffio.steps.task_state import TaskMemory
+from airflow_provider_diffio.steps.task_state import TaskState
 from airflow_provider_diffio.steps.xcom import read_generation_ids
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
 
 
 class DiffioDownloadOperator(LineageTask, DiffioOperator):
@@ -20,10 +24,10 @@ class DiffioDownloadOperator(LineageTask, DiffioOperator):
     Write a restored file to a path, whole or not at all.
 
     Calls ``get_generation_download`` and fetches the link without any credential of ours. The file appears
-    when all of it is there and its length is right; a failed or killed task leaves neither half a file nor a
+    when all of it is there and its length is right. A failed or killed task leaves neither half a file nor a
     half-overwritten old one.
 
-    Returns the *asset* value: ``path`` (a local path, or a URI without credentials), ``size_bytes``,
+    Returns the *file* value: ``path`` (a local path, or a URI without credentials), ``size_bytes``,
     ``sha256``, ``mime_type``, ``file_name``, ``download_type``, ``generation_id``, ``api_project_id``.
 
     The event of an ``Asset`` among the task's ``outlets`` has this value as ``extra``; an ``AssetAlias`` gets
@@ -42,7 +46,7 @@ class DiffioDownloadOperator(LineageTask, DiffioOperator):
         later remember it; otherwise it is replaced); or ``error`` if there is another file.
     :param ready_timeout: seconds to wait for a file that Diffio is still putting in place after completion.
     :param diffio_conn_id: id of the Diffio connection (templated).
-    :raises AirflowFailException: for what a retry can not mend, such as a path outside of its root or a
+    :raises AirflowFailException: for what a retry cannot fix, such as a path outside of its root or a
         transcript that does not exist.
     """
 
@@ -75,25 +79,19 @@ class DiffioDownloadOperator(LineageTask, DiffioOperator):
         self.overwrite = overwrite
         self.ready_timeout = ready_timeout
 
-    def execute(self, context: Any) -> dict[str, Any]:
+    def execute(self, context: Context) -> dict[str, Any]:
         show_none(self)
         with airflow_failures():
             generation_id, project_id = read_generation_ids(self.generation)
-            destination = Destination(
-                path=self.path,
-                download_type=self.download_type,
-                output_conn_id=self.output_conn_id,
-                overwrite=self.overwrite,
-            )
-            file = save_once(
+            file = download(
                 self.hook,
                 generation_id,
                 project_id,
-                destination,
-                TaskMemory.of(context),
+                Destination.of_task(self),
+                TaskState.of(context),
                 ready_timeout=self.ready_timeout,
             )
-            return self._returns(announce(self, context, file))
+            return self._returns(report_file(self, context, file))
 
     def lineage(self, value: Mapping[str, Any]) -> Lineage:
         """Lineage leads from the generation to the restored file."""

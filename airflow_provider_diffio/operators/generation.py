@@ -1,33 +1,40 @@
-"""DiffioCreateGenerationOperator: buy the restoration of an uploaded recording."""
+"""DiffioCreateGenerationOperator: start a generation, which restores an uploaded recording."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import conf
 
 from airflow_provider_diffio.api.polling import (
     DEFAULT_MAX_POLL_INTERVAL,
     DEFAULT_POLL_INTERVAL,
-    DEFAULT_TIMEOUT,
+    DEFAULT_WAIT_TIMEOUT,
 )
 from airflow_provider_diffio.lineage import Dataset, Lineage, LineageTask
 from airflow_provider_diffio.operators.base import DiffioOperator
-from airflow_provider_diffio.steps.create_generation import Order, TaskIdentity, buy
+from airflow_provider_diffio.steps.create_generation import (
+    GenerationOptions,
+    TaskIdentity,
+    create_generation,
+)
 from airflow_provider_diffio.steps.failures import airflow_failures
-from airflow_provider_diffio.steps.task_state import TaskMemory
-from airflow_provider_diffio.steps.wait import Wait, check_waiting, resume, wait_or_defer
-from airflow_provider_diffio.steps.xcom import finished_value, read_project_id
+from airflow_provider_diffio.steps.task_state import TaskState
+from airflow_provider_diffio.steps.wait import check_waiting, resume, wait_of_task, wait_or_defer
+from airflow_provider_diffio.steps.xcom import finished_value, ids_of, read_project_id
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
 
 
 class DiffioCreateGenerationOperator(LineageTask, DiffioOperator):
     """
-    Buy the restoration of a project's recording, once for each task instance.
+    Start a generation, which restores a project's recording, once for each task instance.
 
     Calls ``{model}-generation`` under an idempotency key that is the same for every try of the task
     instance, so that a retry after a crash gets the generation that is there. Only after Diffio has reported
-    that generation as failed does a later try buy another. To buy again on purpose, give an
+    that generation as failed does a later try start another. To start another on purpose, give an
     ``idempotency_key`` of your own, or run the upload again, which makes a new project.
 
     Returns the *generation* value: ``generation_id``, ``api_project_id``, ``model``, ``status``; after
@@ -41,12 +48,12 @@ class DiffioCreateGenerationOperator(LineageTask, DiffioOperator):
     :param idempotency_key: your own key, 1 to 255 characters (templated).
     :param wait_for_completion: whether to wait; otherwise a :class:`DiffioGenerationSensor` can.
     :param deferrable: wait on the triggerer, holding no worker. Default: ``[operators] default_deferrable``.
-    :param poll_interval: seconds between looks at least.
-    :param max_poll_interval: seconds between looks at most.
+    :param poll_interval: seconds between polls at least; 5 by default.
+    :param max_poll_interval: seconds between polls at most; 180 by default.
     :param timeout: seconds to wait; 6 hours by default. The generation goes on after it, and a retry
         collects it.
     :param diffio_conn_id: id of the Diffio connection (templated).
-    :raises AirflowFailException: for what a retry can not mend.
+    :raises AirflowFailException: for what a retry cannot fix.
     :raises DiffioGenerationFailedError: when Diffio reports the generation as failed.
     :raises DiffioGenerationTimeoutError: when it is not over in time.
     """
@@ -59,6 +66,7 @@ class DiffioCreateGenerationOperator(LineageTask, DiffioOperator):
         "idempotency_key",
         "diffio_conn_id",
     )
+    deferred_arguments: ClassVar[tuple[str, ...]] = ("project", "generation", "diffio_conn_id")
     template_fields_renderers = {"project": "json", "sampling": "json", "generation_params": "json"}
 
     def __init__(
@@ -73,7 +81,7 @@ class DiffioCreateGenerationOperator(LineageTask, DiffioOperator):
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         poll_interval: float = DEFAULT_POLL_INTERVAL,
         max_poll_interval: float = DEFAULT_MAX_POLL_INTERVAL,
-        timeout: float = DEFAULT_TIMEOUT,
+        timeout: float = DEFAULT_WAIT_TIMEOUT,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -87,38 +95,31 @@ class DiffioCreateGenerationOperator(LineageTask, DiffioOperator):
         self.poll_interval = poll_interval
         self.max_poll_interval = max_poll_interval
         self.timeout = timeout
+        #: The *generation* value, as soon as there is one.
+        self.generation: dict[str, Any] | None = None
 
-    def execute(self, context: Any) -> dict[str, Any]:
+    def execute(self, context: Context) -> dict[str, Any]:
         with airflow_failures():
             check_waiting(self)
-            order = Order(
-                project_id=read_project_id(self.project),
-                model=self.model or self.hook.config.model,
-                sampling=self.sampling,
-                params=self.generation_params,
-                idempotency_key=self.idempotency_key,
+            options = GenerationOptions.of_task(self)
+            project_id = read_project_id(self.project)
+            generation = create_generation(
+                self.hook, project_id, options, TaskIdentity.of(context), TaskState.of(context)
             )
-            generation = buy(self.hook, order, TaskIdentity.of(context), TaskMemory.of(context)).to_value()
+            self.generation = generation.to_value()
             if not self.wait_for_completion:
-                return self._returns(generation)
-            wait = Wait.of_task(self, context, generation["generation_id"], generation["api_project_id"])
-            progress = wait_or_defer(
-                self, self.hook, wait, deferrable=self.deferrable, carried={"generation": generation}
-            )
-        return self._returns(finished_value(generation, progress))
+                return self._returns(self.generation)
+            wait = wait_of_task(self, context, generation.generation_id, generation.api_project_id)
+            progress = wait_or_defer(self, wait, deferrable=self.deferrable)
+        return self._returns(finished_value(self.generation, progress))
 
     def execute_complete(
-        self,
-        context: Any,
-        event: Any = None,
-        wait: Mapping[str, Any] | None = None,
-        generation: Mapping[str, Any] | None = None,
+        self, context: Context, event: Any = None, deferral: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
         """Go on after the deferral: ask Diffio what became of the generation."""
         with airflow_failures():
-            carried = {"generation": generation or _from_event(event)}
-            progress = resume(self, self.hook, event, wait, carried=carried)
-        return self._returns(finished_value(carried["generation"], progress))
+            progress = resume(self, event, deferral)
+        return self._returns(finished_value(self.generation or ids_of(event), progress))
 
     def lineage(self, value: Mapping[str, Any]) -> Lineage:
         """Lineage leads from the project to the generation."""
@@ -128,9 +129,3 @@ class DiffioCreateGenerationOperator(LineageTask, DiffioOperator):
             outputs=[Dataset.of_generation(project_id, generation_id)] if generation_id else [],
             facts={"api_project_id": project_id, "model": self.model, **value},
         )
-
-
-def _from_event(event: Any) -> dict[str, Any]:
-    """Return what the event says: ``dag.test()`` loses what was stored with the deferral."""
-    fields = event if isinstance(event, Mapping) else {}
-    return {"generation_id": fields.get("generation_id"), "api_project_id": fields.get("project_id")}

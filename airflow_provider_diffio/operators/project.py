@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_diffio.lineage import Dataset, Lineage, LineageTask
 from airflow_provider_diffio.links import DiffioRecordingLink, show_none
 from airflow_provider_diffio.operators.base import DiffioOperator
-from airflow_provider_diffio.steps.create_project import Recording, upload_once
+from airflow_provider_diffio.steps.create_project import Recording, create_project
 from airflow_provider_diffio.steps.failures import airflow_failures
-from airflow_provider_diffio.steps.task_state import TaskMemory
+from airflow_provider_diffio.steps.task_state import TaskState
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
 
 
 class DiffioCreateProjectOperator(LineageTask, DiffioOperator):
     """
     Upload a recording into a new Diffio project.
 
-    Calls ``create_project``, uploads by the protocol that its answer asks for, and confirms with
-    ``complete_project_upload``. Nothing is bought yet. A retry uploads again into another project; the
-    unfinished one stays behind at Diffio, where it costs nothing.
+    Calls ``create_project``, uploads by the protocol that its response asks for, and confirms with
+    ``complete_project_upload``. Nothing is billed yet. On Airflow 3.3 and later a retry returns the project
+    that an earlier try uploaded the same recording into, and confirms an upload that had arrived whole.
+    Otherwise it uploads again into another project; the unfinished one stays behind at Diffio, where it
+    costs nothing.
 
     Returns the *project* value: ``api_project_id``, ``file_name``, ``content_type``, ``size_bytes``,
     ``status``.
@@ -33,7 +38,7 @@ class DiffioCreateProjectOperator(LineageTask, DiffioOperator):
         Airflow are the parameters of the DAG.
     :param source_conn_id: connection that relative paths and stores are reached through (templated).
     :param diffio_conn_id: id of the Diffio connection (templated).
-    :raises AirflowFailException: for what a retry can not mend, such as a missing file or a wrong key.
+    :raises AirflowFailException: for what a retry cannot fix, such as a missing file or a wrong key.
     """
 
     template_fields: Sequence[str] = (
@@ -67,10 +72,10 @@ class DiffioCreateProjectOperator(LineageTask, DiffioOperator):
         self.project_params = project_params
         self.source_conn_id = source_conn_id
 
-    def execute(self, context: Any) -> dict[str, Any]:
+    def execute(self, context: Context) -> dict[str, Any]:
         show_none(self)
         with airflow_failures():
-            project = upload_once(self.hook, Recording.of_task(self), TaskMemory.of(context))
+            project = create_project(self.hook, Recording.of_task(self), TaskState.of(context))
             DiffioRecordingLink.show(self, context, self.source, self.source_conn_id)
         return self._returns(project.to_value())
 

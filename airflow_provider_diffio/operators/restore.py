@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import conf
 
@@ -12,33 +12,42 @@ from airflow_provider_diffio.api.errors import DiffioError
 from airflow_provider_diffio.api.polling import (
     DEFAULT_MAX_POLL_INTERVAL,
     DEFAULT_POLL_INTERVAL,
-    DEFAULT_TIMEOUT,
+    DEFAULT_WAIT_TIMEOUT,
 )
+from airflow_provider_diffio.hooks.lineage import report_generation, report_upload
 from airflow_provider_diffio.lineage import Dataset, Lineage, LineageTask, restored_files
 from airflow_provider_diffio.links import DiffioRecordingLink, DiffioRestoredFileLink, show_none
 from airflow_provider_diffio.operators.base import DiffioOperator
-from airflow_provider_diffio.steps.asset_events import announce
-from airflow_provider_diffio.steps.create_generation import Order, TaskIdentity, buy
-from airflow_provider_diffio.steps.create_project import Recording, upload_once
-from airflow_provider_diffio.steps.download import Destination, Overwrite, save_once
+from airflow_provider_diffio.steps.asset_events import report_file
+from airflow_provider_diffio.steps.base import Overwrite
+from airflow_provider_diffio.steps.create_generation import (
+    GenerationOptions,
+    TaskIdentity,
+    create_generation,
+)
+from airflow_provider_diffio.steps.create_project import Recording, create_project
+from airflow_provider_diffio.steps.download import Destination, download
 from airflow_provider_diffio.steps.failures import airflow_failures
-from airflow_provider_diffio.steps.task_state import TaskMemory
-from airflow_provider_diffio.steps.wait import Wait, check_waiting, resume, wait_or_defer
+from airflow_provider_diffio.steps.task_state import TaskState
+from airflow_provider_diffio.steps.wait import check_waiting, resume, wait_of_task, wait_or_defer
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
 
 
 class DiffioRestoreOperator(LineageTask, DiffioOperator):
     """
-    Restore one recording: upload it, buy a generation, wait for it, and write the result.
+    Restore one recording: upload it, start a generation, wait for it, and write the result.
 
     Calls ``create_project`` with its upload, ``{model}-generation``, ``get_generation_progress`` and
     ``get_generation_download``. Made to be mapped: ``.partial(...).expand(source=files)``.
 
     On Airflow 3.3 and later a retry goes on where the last try stopped: it finds the project and the
-    generation in the task's state store. On older versions it uploads again, into a new project, and buys
-    again, since Diffio scopes idempotency keys to a project; there, the four single operators pay once
-    whatever dies in between.
+    generation in the task's state store. On older versions it uploads again, into a new project, and starts
+    another generation, which is billed, since Diffio scopes idempotency keys to a project; there, the four
+    single operators pay once whatever dies in between.
 
-    Returns the *asset* value of the written file: ``path``, ``size_bytes``, ``sha256``, ``mime_type``,
+    Returns the *file* value of the written file: ``path``, ``size_bytes``, ``sha256``, ``mime_type``,
     ``file_name``, ``download_type``, ``generation_id``, ``api_project_id``. The events of the task's outlets
     tell of it, see :class:`DiffioDownloadOperator`.
 
@@ -59,11 +68,11 @@ class DiffioRestoreOperator(LineageTask, DiffioOperator):
     :param overwrite: ``replace`` what is there (the default), ``skip`` or ``error``; see
         :class:`DiffioDownloadOperator`.
     :param deferrable: wait on the triggerer, holding no worker. Default: ``[operators] default_deferrable``.
-    :param poll_interval: seconds between looks at least.
-    :param max_poll_interval: seconds between looks at most.
+    :param poll_interval: seconds between polls at least; 5 by default.
+    :param max_poll_interval: seconds between polls at most; 180 by default.
     :param timeout: seconds to wait for the generation; 6 hours by default.
     :param diffio_conn_id: id of the Diffio connection (templated).
-    :raises AirflowFailException: for what a retry can not mend; bad input before anything is sent.
+    :raises AirflowFailException: for what a retry cannot fix; bad input before anything is sent.
     :raises DiffioGenerationFailedError: when Diffio reports the generation as failed.
     :raises DiffioGenerationTimeoutError: when it is not over in time.
     """
@@ -82,6 +91,16 @@ class DiffioRestoreOperator(LineageTask, DiffioOperator):
         "file_format",
         "source_conn_id",
         "output_conn_id",
+        "diffio_conn_id",
+    )
+    deferred_arguments: ClassVar[tuple[str, ...]] = (
+        "source",
+        "source_conn_id",
+        "path",
+        "output_conn_id",
+        "download_type",
+        "overwrite",
+        "model",
         "diffio_conn_id",
     )
     template_fields_renderers = {"sampling": "json", "generation_params": "json", "project_params": "json"}
@@ -107,7 +126,7 @@ class DiffioRestoreOperator(LineageTask, DiffioOperator):
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         poll_interval: float = DEFAULT_POLL_INTERVAL,
         max_poll_interval: float = DEFAULT_MAX_POLL_INTERVAL,
-        timeout: float = DEFAULT_TIMEOUT,
+        timeout: float = DEFAULT_WAIT_TIMEOUT,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -130,62 +149,46 @@ class DiffioRestoreOperator(LineageTask, DiffioOperator):
         self.max_poll_interval = max_poll_interval
         self.timeout = timeout
 
-    def execute(self, context: Any) -> dict[str, Any]:
+    def execute(self, context: Context) -> dict[str, Any]:
         show_none(self)
         with airflow_failures():
-            memory = TaskMemory.of(context)
+            state = TaskState.of(context)
             check_waiting(self)
-            self._order(project_id="").check()
-            self._destination().check(self.hook, memory)
-            project = upload_once(self.hook, Recording.of_task(self), memory)
+            options = GenerationOptions.of_task(self)
+            options.check()
+            Destination.of_task(self).check(self.hook, state)
+            project = create_project(self.hook, Recording.of_task(self), state)
             DiffioRecordingLink.show(self, context, self.source, self.source_conn_id)
-            order = self._order(project.api_project_id)
-            generation = buy(self.hook, order, TaskIdentity.of(context), memory)
-            wait = Wait.of_task(self, context, generation.generation_id, project.api_project_id)
-            wait_or_defer(self, self.hook, wait, deferrable=self.deferrable, carried={})
-            return self._save(context, wait.generation_id, project.api_project_id)
+            generation = create_generation(
+                self.hook, project.api_project_id, options, TaskIdentity.of(context), state
+            )
+            wait = wait_of_task(self, context, generation.generation_id, project.api_project_id)
+            wait_or_defer(self, wait, deferrable=self.deferrable)
+            return self._download(context, state, wait.generation_id, project.api_project_id)
 
     def execute_complete(
-        self, context: Any, event: Any = None, wait: Mapping[str, Any] | None = None
+        self, context: Context, event: Any = None, deferral: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
         """Go on after the deferral: ask Diffio what became of the generation, and download it."""
         with airflow_failures():
-            resume(self, self.hook, event, wait, carried={})
-            fields = wait or event
+            resume(self, event, deferral)
+            generation_id, project_id = event["generation_id"], event["project_id"]
             DiffioRecordingLink.show(self, context, self.source, self.source_conn_id)
-            self._report_origin(fields["project_id"], fields["generation_id"])
-            return self._save(context, fields["generation_id"], fields["project_id"])
+            self._report_origin(project_id, generation_id)
+            return self._download(context, TaskState.of(context), generation_id, project_id)
 
     def _report_origin(self, project_id: str, generation_id: str) -> None:
-        """Tell lineage tools again what was uploaded: they look at this phase of the task alone."""
-        from airflow_provider_diffio.hooks.lineage import report_generation, report_upload
-
+        """Tell lineage tools again what was uploaded: they see this phase of the task alone."""
         with suppress(DiffioError):
             source = self.hook.locate(self.source, self.source_conn_id, connect=False)
             report_upload(self.hook, source, project_id)
             report_generation(self.hook, project_id, generation_id)
 
-    def _order(self, project_id: str) -> Order:
-        return Order(
-            project_id=project_id,
-            model=self.model or self.hook.config.model,
-            sampling=self.sampling,
-            params=self.generation_params,
-            idempotency_key=self.idempotency_key,
-        )
-
-    def _destination(self) -> Destination:
-        return Destination(
-            path=self.path,
-            download_type=self.download_type,
-            output_conn_id=self.output_conn_id,
-            overwrite=self.overwrite,
-        )
-
-    def _save(self, context: Any, generation_id: str, project_id: str) -> dict[str, Any]:
-        memory = TaskMemory.of(context)
-        file = save_once(self.hook, generation_id, project_id, self._destination(), memory)
-        return self._returns(announce(self, context, file))
+    def _download(
+        self, context: Context, state: TaskState, generation_id: str, project_id: str
+    ) -> dict[str, Any]:
+        file = download(self.hook, generation_id, project_id, Destination.of_task(self), state)
+        return self._returns(report_file(self, context, file))
 
     def lineage(self, value: Mapping[str, Any]) -> Lineage:
         """Lineage leads from the recording to the restored file."""

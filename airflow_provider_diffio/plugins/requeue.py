@@ -13,6 +13,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from airflow_provider_diffio._compat import has_partitioned_schedule
 from airflow_provider_diffio.assets import asset_uri
 from airflow_provider_diffio.plugins.deliveries import lock_assets, now, used_asset
 
@@ -104,8 +105,8 @@ def requeue_missed(diffio_conn_id: str, event_type: str) -> list[str]:
                 func.coalesce(last_run, DagScheduleAssetReference.created_at) < last_event,
             )
         )
-        # Those that are scheduled by partitions have no part in this queue; Airflow 3.0 knows none.
-        dag_ids = [dag.dag_id for dag in dags if not getattr(dag, "timetable_partitioned", False)]
+        # DAGs that are scheduled by partitions have no part in this queue.
+        dag_ids = [dag.dag_id for dag in dags if not has_partitioned_schedule(dag)]
         session.add_all(
             AssetDagRunQueue(asset_id=asset.id, target_dag_id=dag_id, created_at=now()) for dag_id in dag_ids
         )

@@ -13,6 +13,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_diffio._compat import decoded_trigger_arguments
 from airflow_provider_diffio.assets import STATUS_OF_EVENT
 from airflow_provider_diffio.config import wake_up_enabled
 
@@ -84,7 +85,7 @@ def resume_waiting(diffio_conn_id: str, event: WebhookEvent) -> int:
             .with_for_update(of=TaskInstance, skip_locked=True)
         ).all()
         for trigger, task in waiting:
-            arguments = _plain(trigger.kwargs)
+            arguments = decoded_trigger_arguments(trigger)
             if not _fits(arguments, diffio_conn_id, event):
                 continue
             arguments.pop("not_before", None)
@@ -98,12 +99,6 @@ def resume_waiting(diffio_conn_id: str, event: WebhookEvent) -> int:
             )
             resumed += 1
     return resumed
-
-
-def _plain(stored: Any) -> dict[str, Any]:
-    from airflow.serialization.decoders import smart_decode_trigger_kwargs
-
-    return {name: smart_decode_trigger_kwargs(value) for name, value in dict(stored).items()}
 
 
 def _fits(arguments: dict[str, Any], diffio_conn_id: str, event: WebhookEvent) -> bool:

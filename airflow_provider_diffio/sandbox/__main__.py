@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         asyncio.run(_serve(settings, ready_file, webhook_urls))
     except OSError as error:
-        sys.stderr.write(f"The sandbox can not listen: {error}\n")
+        sys.stderr.write(f"The sandbox cannot listen: {error}\n")
         return 1
     return 0
 
@@ -76,7 +76,7 @@ def _announce(remote: RemoteSandbox, settings: Settings) -> None:
 
 
 def _write_ready(path: Path, remote: RemoteSandbox) -> None:
-    """Appear whole or not at all: somebody is waiting for the file and reads it at once."""
+    """Appear whole or not at all: a waiting process reads the file at once."""
     ready = {
         "api_url": remote.api_url,
         "media_url": remote.media_url,
@@ -117,8 +117,9 @@ def _parser() -> argparse.ArgumentParser:
         default=0.01,
         help="shortens the 5 s, 5 min, 30 min ... of retries",
     )
+    add("--accept-4-5", action="store_true", help="take diffio-4.5 models for their 4.6 successors")
     add("--allow-remote", action="store_true", help="listen on an address other machines can reach")
-    add("--ready-file", type=Path, help="JSON file to write once requests are answered")
+    add("--ready-file", type=Path, help="JSON file to write once requests are served")
     return parser
 
 

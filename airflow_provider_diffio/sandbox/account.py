@@ -54,7 +54,7 @@ class Account:
         return {"account": self._account()}
 
     async def create_key(self, key: ApiKey, body: JSONObject) -> JSONObject:
-        """Make a scoped key; its plaintext is in this answer and nowhere else."""
+        """Make a scoped key; its plaintext is in this response and nowhere else."""
         label = string_field(body, "label")
         if len(label) > MAX_LABEL:
             raise ApiError(400, f"label must be at most {MAX_LABEL} characters.")
@@ -100,9 +100,7 @@ class Account:
             key.require_admin()
             self._keys.get(key_id)
         generations = [
-            generation
-            for generation in self._state.generations.values()
-            if generation.project.key_id == key_id
+            generation for generation in self._state.generations.values() if generation.key_id == key_id
         ]
         lifetime = sum(bill(generation).cents for generation in generations)
         return {
@@ -117,7 +115,7 @@ class Account:
     def _scoped_target(self, body: JSONObject) -> ApiKey:
         target = self._keys.get(string_field(body, "keyId"))
         if target.is_admin:
-            raise ApiError(403, "Admin keys can not be changed through the API.")
+            raise ApiError(403, "Admin keys cannot be changed through the API.")
         return target
 
     def _account(self) -> JSONObject:

@@ -1,4 +1,4 @@
-"""The API's front door: who is asking, what for, and in which order it may be refused."""
+"""The API's front door: who asks, for what, and in which order a request is refused."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Handler = Callable[[ApiKey, JSONObject], Awaitable[JSONObject]]
 
 @dataclass(frozen=True)
 class Endpoint:
-    """What answers a path, and the scope a key needs for it."""
+    """What serves a path, and the scope a key needs for it."""
 
     scope: str
     handler: Handler
@@ -42,15 +42,15 @@ class Api:
         self._generation = generation
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Answer one request under /v1."""
+        """Respond to one request under /v1."""
         if request.method == "OPTIONS":
             return _preflight()
         try:
-            return web.json_response(await self._answer(request))
+            return web.json_response(await self._respond(request))
         except ApiError as error:
             return web.json_response(error.body(), status=error.status)
 
-    async def _answer(self, request: web.Request) -> JSONObject:
+    async def _respond(self, request: web.Request) -> JSONObject:
         if request.method != "POST":
             raise ApiError(405, "Method not allowed.")
         key = self._keys.authenticate(_presented_key(request))
@@ -74,8 +74,9 @@ def _presented_key(request: web.Request) -> str | None:
 
 
 async def _json_object(request: web.Request) -> dict[str, Any]:
+    """The body; an empty one counts as ``{}``, as it does at the vendor."""
     try:
-        body = json.loads(await request.read())
+        body = json.loads(await request.read() or b"{}")
     except web.HTTPRequestEntityTooLarge:
         raise ApiError(413, "Request body is too large.") from None
     except ValueError:

@@ -70,7 +70,7 @@ def decode(source: Path, target: Path) -> Recording:
     try:
         return _decode_anything(source, target)
     except av.FFmpegError as error:
-        # Its text ends with the path, which is nobody's business outside.
+        # Its text ends with the path, which stays inside the sandbox.
         raise UnreadableError(f"{error.strerror}.") from error
     except ValueError as error:
         raise UnreadableError(str(error)) from error
@@ -111,7 +111,7 @@ class Mp3Writer:
 def replace_sound(video: Path, sound: Path, target: Path) -> None:
     """An MP4 with the pictures of one file and the sound of another.
 
-    The pictures are copied, not encoded again, unless an MP4 can not hold their codec.
+    The pictures are copied, not encoded again, unless an MP4 cannot hold their codec.
     """
     with av.open(str(video)) as pictures, av.open(str(sound)) as voice, av.open(str(target), "w") as out:
         source = next(stream for stream in pictures.streams.video if _moves(stream))

@@ -6,6 +6,7 @@ that a misreading shows up as a failing test instead of agreeing with itself.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
@@ -13,6 +14,10 @@ from typing import Any, Final
 JSONObject = dict[str, Any]
 
 CURRENT_MODELS: Final = ("diffio-4.6-flash", "diffio-4.6-pro")
+#: The predecessors of the current models, and what the vendor's newest SDK turns each of them into.
+SUCCESSORS: Final[Mapping[str, str]] = MappingProxyType(
+    {"diffio-4.5-flash": "diffio-4.6-flash", "diffio-4.5-pro": "diffio-4.6-pro"}
+)
 SIGNED_PUT_MODELS: Final = (
     "diffio-2",
     "diffio-2-flash",
@@ -28,7 +33,7 @@ _PATH_NAMES: Final = MappingProxyType(
     {"diffio-2": "diffio-2.0", "diffio-2-flash": "diffio-2.0-flash", "diffio-3": "diffio-3.0"}
 )
 _MODEL_OF_PATH_NAME: Final = MappingProxyType({path: model for model, path in _PATH_NAMES.items()})
-_GENERATION_SUFFIX: Final = "-generation"
+_GENERATION_PATH: Final = re.compile(r"(diffio-[^/]+)-generation")
 
 EVENT_TYPES: Final = (
     "generation.queued",
@@ -78,7 +83,7 @@ GENERATION_NOT_FOUND: Final = "Generation not found."
 
 
 class ApiError(Exception):
-    """An answer of the API that is not 200: ``{"error": message}``, perhaps a code and more fields."""
+    """A response of the API that is not 200: ``{"error": message}``, perhaps a code and more fields."""
 
     def __init__(self, status: int, message: str, code: str | None = None, **fields: Any) -> None:
         super().__init__(message)
@@ -94,7 +99,7 @@ class ApiError(Exception):
 
 
 class EdgeError(Exception):
-    """An answer of the upload and media host that is not 200: ``{"error": {"code", "message"}}``."""
+    """A response of the upload and media host that is not 200: ``{"error": {"code", "message"}}``."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
@@ -109,14 +114,12 @@ class EdgeError(Exception):
 
 def model_of_path(name: str) -> str | None:
     """The model a generation path such as ``diffio-2.0-generation`` means, or None for another path."""
-    if not name.endswith(_GENERATION_SUFFIX) or "/" in name:
-        return None
-    path_name = name.removesuffix(_GENERATION_SUFFIX)
-    return _MODEL_OF_PATH_NAME.get(path_name, path_name)
+    found = _GENERATION_PATH.fullmatch(name)
+    return None if found is None else _MODEL_OF_PATH_NAME.get(found[1], found[1])
 
 
 def model_retired(model: str) -> ApiError:
-    """The 410 that answers every model but the current ones."""
+    """The 410 for every model but the current ones."""
     return ApiError(
         410,
         f"{model} has been retired. Use diffio-4.6-flash or diffio-4.6-pro "

@@ -10,7 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
-from .contract import DOWNLOAD_TYPES, EVENT_TYPES, WEBHOOK_MODES
+from .contract import DOWNLOAD_TYPES, EVENT_TYPES, SCOPES, WEBHOOK_MODES, ApiError
 from .faults import Fault, FaultBook
 from .journal import Journal
 from .keys import KeyRing
@@ -48,6 +48,7 @@ class Control:
             web.get("/sandbox/faults", self._local(self.faults)),
             web.post("/sandbox/faults", self._local(self.add_faults)),
             web.delete("/sandbox/faults", self._local(self.clear_faults)),
+            web.post("/sandbox/keys", self._local(self.add_key)),
             web.post("/sandbox/links/expire", self._local(self.expire_links)),
             web.get("/sandbox/webhooks", self._local(self.webhooks)),
             web.post("/sandbox/webhooks", self._local(self.add_webhook)),
@@ -84,6 +85,29 @@ class Control:
         self._faults.clear()
         return web.json_response({})
 
+    async def add_key(self, request: web.Request) -> web.StreamResponse:
+        """Make a key: ``scopes``, or the ``permissions`` of a key from before scopes; ``resourceBounds``.
+
+        ``permissions`` are ``read``, ``write`` and ``downloadGenerations``, each true or false.
+        """
+        body = await _object(request)
+        scopes, permissions = body.get("scopes", []), body.get("permissions")
+        bounds = body.get("resourceBounds", {})
+        if not isinstance(scopes, list) or not set(scopes) <= SCOPES or not isinstance(bounds, dict):
+            raise ValueError(f"scopes is a list of {', '.join(sorted(SCOPES))}; resourceBounds is an object")
+        if permissions is not None and (
+            scopes
+            or not isinstance(permissions, dict)
+            or not set(permissions) <= {"read", "write", "downloadGenerations"}
+            or not all(isinstance(value, bool) for value in permissions.values())
+        ):
+            raise ValueError(
+                "permissions takes read, write and downloadGenerations, each true or false, instead of scopes"
+            )
+        label = str(body.get("label", "made by the sandbox"))
+        key = self._keys.create(self._keys.bootstrap, label, tuple(scopes), bounds, permissions)
+        return web.json_response({"keyId": key.key_id, "key": key.plaintext})
+
     async def expire_links(self, _request: web.Request) -> web.StreamResponse:
         """Let every download link that was given out expire now."""
         now = time.time()
@@ -97,7 +121,7 @@ class Control:
 
     async def add_webhook(self, request: web.Request) -> web.StreamResponse:
         """Add an endpoint: ``url``, and perhaps ``eventTypes``, ``mode`` and ``apiKeyId``."""
-        body = await _body(request)
+        body = await _object(request)
         url, mode = body.get("url"), body.get("mode", "live")
         event_types = tuple(body.get("eventTypes", EVENT_TYPES))
         if not isinstance(url, str) or mode not in WEBHOOK_MODES or not set(event_types) <= set(EVENT_TYPES):
@@ -107,7 +131,7 @@ class Control:
 
     async def resend(self, request: web.Request) -> web.StreamResponse:
         """Deliver a message again under the same id: ``{"messageId"}``."""
-        found = self._webhooks.resend(str((await _body(request)).get("messageId")))
+        found = self._webhooks.resend(str((await _object(request)).get("messageId")))
         return web.json_response({"resent": found}, status=200 if found else 404)
 
     async def result(self, request: web.Request) -> web.StreamResponse:
@@ -129,10 +153,17 @@ class Control:
                 return web.json_response({"error": "Control routes are for this machine only."}, status=403)
             try:
                 return await handler(request)
-            except (TypeError, ValueError) as error:
+            except (ApiError, TypeError, ValueError) as error:
                 return web.json_response({"error": str(error)}, status=400)
 
         return guarded
+
+
+async def _object(request: web.Request) -> dict[str, Any]:
+    body = await _body(request)
+    if not isinstance(body, dict):
+        raise TypeError("the body must be a JSON object")
+    return body
 
 
 async def _body(request: web.Request) -> Any:

@@ -51,7 +51,7 @@ def clean(recording: Recording, activity: Activity) -> Iterator[Samples]:
 
 
 def _gate(block: Samples, noise: Samples, rate: int, window: int) -> Samples:
-    # A tail shorter than the window can not be analysed; padded, it can.
+    # A tail shorter than the window cannot be analysed; padded, it can.
     padding = max(0, window - block.shape[1])
     padded = np.pad(block, ((0, 0), (0, padding)))
     cleaned = noisereduce.reduce_noise(

@@ -29,7 +29,7 @@ class Sandbox(RemoteSandbox):
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def start(self) -> Self:
-        """Listen; returns when requests are answered."""
+        """Listen; returns when it serves requests."""
         if self._thread is not None:
             raise RuntimeError("this sandbox is already running")
         listening: Future[tuple[str, str]] = Future()

@@ -35,9 +35,9 @@ class Fault:
     ``nth="every"`` starts at once and has no end unless ``times`` says so.
 
     ======================  ====================================================================
-    status                  answer with ``status``, ``body``, ``headers``; nothing is done
-    body                    do the work, then answer with ``body`` and ``content_type`` instead
-    truncate                do the work, announce the answer's length, send ``bytes``, hang up
+    status                  respond with ``status``, ``body``, ``headers``; nothing is done
+    body                    do the work, then respond with ``body`` and ``content_type`` instead
+    truncate                do the work, announce the response's length, send ``bytes``, hang up
     delay                   wait ``seconds`` first; goes together with any other
     reset-before            read ``bytes`` of the request and reset; nothing is done
     reset-after             do the work, then reset the connection
@@ -45,7 +45,7 @@ class Fault:
     processing-seconds      the generation takes ``seconds``
     transcript-pending      the transcript comes ``seconds`` after completion
     transcript-unavailable  there will be no transcript
-    artifact-not-ready      ``seconds`` long after completion downloads answer ``status``
+    artifact-not-ready      ``seconds`` long after completion downloads get ``status``
     ======================  ====================================================================
     """
 
@@ -78,8 +78,10 @@ class Fault:
             raise ValueError("kind status needs a status from 400 to 599")
         if self.kind == "artifact-not-ready" and self.status not in {None, 404, 409}:
             raise ValueError("kind artifact-not-ready takes status 404 or 409")
+        if not isinstance(self.headers, Mapping) or not isinstance(self.path, str):
+            raise TypeError("headers must be an object and path a string")
         if self.seconds < 0 or self.bytes < 0:
-            raise ValueError("seconds and bytes can not be negative")
+            raise ValueError("seconds and bytes cannot be negative")
 
     @classmethod
     def from_json(cls, spec: Mapping[str, Any]) -> Fault:
@@ -100,6 +102,8 @@ class Fault:
             "error": "error",
             "errorDetails": "error_details",
         }
+        if not isinstance(spec, Mapping):
+            raise TypeError("a fault is a JSON object")
         unknown = spec.keys() - names.keys()
         if unknown:
             raise ValueError(f"a fault has no {', '.join(sorted(unknown))}; it takes {', '.join(names)}")

@@ -1,4 +1,4 @@
-"""Generations: order one, watch it, fetch the result."""
+"""Generations: start one, watch it, fetch the result."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from .contract import (
     DOWNLOAD_TYPES,
     MAX_IDEMPOTENCY_KEY,
     SIGNED_PUT_MODELS,
+    SUCCESSORS,
     ApiError,
     JSONObject,
     model_of_path,
@@ -75,15 +76,17 @@ class Generations:
         }
 
     def endpoint_of_model(self, path: str) -> Endpoint | None:
-        """What answers ``{model}-generation``: an order, or the news that the model is retired."""
+        """What serves ``{model}-generation``: the start of one, or the 410 of a retired model."""
         model = model_of_path(path)
+        if self._settings.accept_4_5 and model is not None:
+            model = SUCCESSORS.get(model, model)
         if model is None or (not self._edge and model not in SIGNED_PUT_MODELS):
             return None
         handler = self.create if not self._edge or model in CURRENT_MODELS else _refuse_retired
         return Endpoint("generations:write", partial(handler, model))
 
     async def create(self, model: str, key: ApiKey, body: JSONObject) -> JSONObject:
-        """Order a generation, or find the one that the same idempotency key ordered before."""
+        """Start a generation, or find the one that the same idempotency key started before."""
         project_id = string_field(body, "apiProjectId")
         sampling = optional_object(body, "sampling")
         params = optional_object(body, "params")
@@ -100,7 +103,7 @@ class Generations:
                     "idempotencyKeyConflict",
                 )
             return {**_created(known), "idempotentReplay": True}
-        return _created(self._begin(project, model, idempotency_key, sampling, params))
+        return _created(self._begin(key, project, model, idempotency_key, sampling, params))
 
     async def progress(self, key: ApiKey, body: JSONObject) -> JSONObject:
         """Where a generation is."""
@@ -149,7 +152,7 @@ class Generations:
         token = f"v1.{secrets.token_urlsafe(24)}.{secrets.token_urlsafe(16)}"
         self._state.links[token] = Link(asset, time.time() + self._settings.link_life)
         relative = f"generations/{generation_id}/{asset.path.name}"
-        answer = {
+        response = {
             "generationId": generation_id,
             "apiProjectId": project_id,
             "downloadType": download_type,
@@ -160,10 +163,10 @@ class Generations:
             "storagePath": asset.storage_path,
             "mimeType": asset.mime_type,
         }
-        return answer if self._edge else {**answer, "bucket": BUCKET}
+        return response if self._edge else {**response, "bucket": BUCKET}
 
     async def clear(self) -> None:
-        """End every life; called when the memory is cleared and at the end."""
+        """End every life; called when the state is cleared and at the end."""
         lives = list(self._lives.values())
         for life in lives:
             life.cancel()
@@ -175,6 +178,7 @@ class Generations:
 
     def _begin(
         self,
+        key: ApiKey,
         project: Project,
         model: str,
         idempotency_key: str | None,
@@ -188,6 +192,7 @@ class Generations:
         generation = Generation(
             generation_id=generation_id,
             project=project,
+            key_id=key.key_id,
             model=model,
             idempotency_key=idempotency_key,
             sampling=sampling,

@@ -58,11 +58,11 @@ class Jobs:
         if self._settings.engine == "passthrough":
             files = await asyncio.to_thread(_pass_through, stored.path, generation)
             return _restored(generation, files, generation.project.has_video, None)
-        answer = await self._ask({"source": str(stored.path), "folder": str(generation.folder)})
-        if "error" in answer:
-            raise RestorationError(answer["error"], answer.get("details"))
-        files = {name: Path(path) for name, path in answer["files"].items()}
-        return _restored(generation, files, "video" in files, answer["duration"])
+        result = await self._ask({"source": str(stored.path), "folder": str(generation.folder)})
+        if "error" in result:
+            raise RestorationError(result["error"], result.get("details"))
+        files = {name: Path(path) for name, path in result["files"].items()}
+        return _restored(generation, files, "video" in files, result["duration"])
 
     async def close(self) -> None:
         """End the workers."""
@@ -79,7 +79,7 @@ class Jobs:
             finished = False
             try:
                 if process.stdin is None or process.stdout is None:
-                    raise RestorationError("The restoration worker can not be reached.")
+                    raise RestorationError("The restoration worker cannot be reached.")
                 process.stdin.write(json.dumps(job).encode() + b"\n")
                 await process.stdin.drain()
                 line = await process.stdout.readline()
@@ -95,8 +95,8 @@ class Jobs:
                         process.kill()
             if not line:
                 raise RestorationError("Restoration failed.", "The worker ended before it answered.")
-            answer: dict[str, Any] = json.loads(line)
-            return answer
+            result: dict[str, Any] = json.loads(line)
+            return result
 
     async def _spawn(self) -> asyncio.subprocess.Process:
         process = await asyncio.create_subprocess_exec(

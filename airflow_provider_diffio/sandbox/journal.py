@@ -18,7 +18,7 @@ _KEEP: Final = 100_000
 
 @dataclass
 class Entry:
-    """One request. ``status`` stays None when no answer was sent."""
+    """One request. ``status`` stays None when no response was sent."""
 
     number: int
     at: float

@@ -12,11 +12,13 @@ from typing import Any
 from .contract import INVALID_KEY, ApiError
 
 _PREFIX_LENGTH = 17
+#: What ``downloadGenerations`` of a key from before scopes is about.
+_DOWNLOAD = "artifacts:read"
 
 
 @dataclass
 class ApiKey:
-    """One key. The plaintext stays here because the sandbox has nobody to hide it from."""
+    """One key. The plaintext stays here because a sandbox has nothing to hide."""
 
     key_id: str
     plaintext: str
@@ -25,6 +27,8 @@ class ApiKey:
     scopes: tuple[str, ...]
     resource_bounds: dict[str, Any] = field(default_factory=dict)
     parent_key_id: str | None = None
+    #: Of a key from before scopes: ``read``, ``write``, and perhaps ``downloadGenerations``.
+    permissions: dict[str, bool] | None = None
     status: str = "active"
     created: float = field(default_factory=time.time)
     rotated: float | None = None
@@ -42,12 +46,33 @@ class ApiKey:
 
     def allows(self, scope: str) -> bool:
         """Whether the key carries a scope; admin keys carry all."""
-        return self.is_admin or scope in self.scopes
+        if self.permissions is None:
+            return self.is_admin or scope in self.scopes
+        allowed = self.permissions.get(scope.rpartition(":")[2], False)
+        return allowed and (scope != _DOWNLOAD or self.permissions.get("downloadGenerations", True))
 
     def require(self, scope: str) -> None:
         """Refuse with 403 unless the key carries the scope."""
         if not self.allows(scope):
+            if self.permissions is not None and scope == _DOWNLOAD:
+                raise ApiError(403, "API key is not allowed to download generations.")
             raise ApiError(403, f"API key is missing the {scope} permission.")
+
+    def may_use(self, project_id: str, owner: str) -> bool:
+        """Whether a project is within the key's reach.
+
+        A key reaches its own projects. One that was bound to projects reaches these alone, of its own and
+        of the key that made it: it was made for projects that were there before it.
+        """
+        bound = self.resource_bounds.get("projectIds")
+        if bound is None:
+            return owner == self.key_id
+        return project_id in bound and owner in {self.key_id, self.parent_key_id}
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether the key is for certain projects only."""
+        return self.resource_bounds.get("projectIds") is not None
 
     def require_admin(self) -> None:
         """Refuse with 403 unless this is an admin key."""
@@ -87,7 +112,7 @@ class KeyRing:
             raise ApiError(404, "API key not found.") from None
 
     def authenticate(self, plaintext: str | None) -> ApiKey:
-        """The active key somebody showed, or 401, or 403 for one that was revoked."""
+        """The active key of a request; 401 for an unknown one, 403 for a revoked one."""
         key = self._by_plaintext.get(plaintext or "")
         if key is None:
             raise ApiError(401, INVALID_KEY)
@@ -103,8 +128,18 @@ class KeyRing:
         """Whether any key is hidden somewhere in a text."""
         return any(plaintext in text for plaintext in self._by_plaintext)
 
-    def create(self, parent: ApiKey, label: str, scopes: tuple[str, ...], bounds: dict[str, Any]) -> ApiKey:
-        """Make a scoped key."""
+    def create(
+        self,
+        parent: ApiKey,
+        label: str,
+        scopes: tuple[str, ...],
+        bounds: dict[str, Any],
+        permissions: dict[str, bool] | None = None,
+    ) -> ApiKey:
+        """Make a scoped key, or one from before scopes if ``permissions`` are given."""
+        project_ids = bounds.get("projectIds")
+        if project_ids is not None and not _strings(project_ids):
+            raise ApiError(400, "resourceBounds.projectIds must be an array of strings.")
         key = ApiKey(
             key_id=f"key_{uuid.uuid4().hex[:12]}",
             plaintext=_new_plaintext(),
@@ -113,6 +148,7 @@ class KeyRing:
             scopes=scopes,
             resource_bounds=bounds,
             parent_key_id=parent.key_id,
+            permissions=permissions,
         )
         self._add(key)
         return key
@@ -137,6 +173,10 @@ class KeyRing:
 def signature(secret: str, *values: str) -> str:
     """A hex HMAC over values, for links that must not be forged."""
     return hmac.new(secret.encode(), "\n".join(values).encode(), "sha256").hexdigest()
+
+
+def _strings(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
 def _new_plaintext() -> str:

@@ -71,7 +71,7 @@ def transcription_status(generation: Generation, now: float) -> str:
 def progress_body(
     generation: Generation, now: float, *, edge: bool, result_ready: bool, queue: tuple[int, int]
 ) -> dict[str, Any]:
-    """The answer of get_generation_progress; ``queue`` is (generations ahead, processors)."""
+    """The response of get_generation_progress; ``queue`` is (generations ahead, processors)."""
     at = moment(generation, now, result_ready=result_ready)
     body: dict[str, Any] = {
         "generationId": generation.generation_id,

@@ -37,7 +37,7 @@ def observer(origin: str, journal: Journal, faults: FaultBook) -> Middleware:
                 return await _with_faults(request, handler, entry, striking)
             response = await _plainly(handler, request)
         except (ConnectionError, web.RequestPayloadError):
-            # Whoever asked is gone, and nobody reads this: a client that was killed is not an error here.
+            # The client is gone and does not read this. A killed client is no error of the sandbox.
             return web.Response()
         entry.status = response.status
         return response
@@ -46,7 +46,7 @@ def observer(origin: str, journal: Journal, faults: FaultBook) -> Middleware:
 
 
 async def _plainly(handler: Handler, request: web.Request) -> web.StreamResponse:
-    """The handler's answer; what aiohttp raises for unknown routes becomes JSON like all else."""
+    """The handler's response; what aiohttp raises for unknown routes becomes JSON like all else."""
     try:
         return await handler(request)
     except web.HTTPException as error:
@@ -85,7 +85,7 @@ async def _with_faults(
 
 
 def _made_up(fault: Fault, status: int) -> web.Response:
-    """An answer nobody worked for. A string is sent as it is, anything else as JSON."""
+    """A made-up response. A string is sent as it is, anything else as JSON."""
     body = fault.body if isinstance(fault.body, str) else json.dumps({} if fault.body is None else fault.body)
     headers = {"Content-Type": fault.content_type, **fault.headers}
     return web.Response(status=status, body=body.encode(), headers=headers)
@@ -109,7 +109,7 @@ def _reset(request: web.Request) -> web.Response:
 
 
 async def _truncated(request: web.Request, response: web.StreamResponse, keep: int) -> web.StreamResponse:
-    """Announce the whole answer, send its first bytes, and hang up."""
+    """Announce the whole response, send its first bytes, and hang up."""
     cut = web.StreamResponse(status=response.status)
     cut.headers.update(response.headers)
     file: BinaryIO | None = None
@@ -143,7 +143,7 @@ async def _truncated(request: web.Request, response: web.StreamResponse, keep: i
 
 
 def _range(request: web.Request, path: Path) -> tuple[int | None, int]:
-    """Where a file's answer begins (None: no range was asked) and how long it is."""
+    """Where a file's response begins (None: no range was asked) and how long it is."""
     size = path.stat().st_size
     wanted = request.http_range
     if wanted.start is None and wanted.stop is None:

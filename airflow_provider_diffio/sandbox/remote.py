@@ -29,8 +29,8 @@ class RemoteSandbox:
 
     def ledger(self) -> dict[str, Any]:
         """What would have been billed: ``generations``, ``projects`` and ``totals``."""
-        answer: dict[str, Any] = self.control("GET", "ledger")
-        return answer
+        response: dict[str, Any] = self.control("GET", "ledger")
+        return response
 
     def requests(self) -> list[dict[str, Any]]:
         """Every request seen, oldest first."""
@@ -55,6 +55,17 @@ class RemoteSandbox:
         """Forget projects, generations, keys, webhooks, faults and requests."""
         self.control("POST", "reset")
 
+    def add_key(self, *scopes: str, **fields: Any) -> str:
+        """Make another API key and return it.
+
+        :param scopes: what it may do, such as ``projects:read``.
+        :param fields: ``resourceBounds``; or, for a key from before scopes, ``permissions`` with ``read``,
+            ``write`` and ``downloadGenerations``.
+        """
+        body = {"scopes": list(scopes), **fields}
+        key: str = self.control("POST", "keys", body)["key"]
+        return key
+
     def expire_links(self) -> None:
         """Let every download link given out so far expire now."""
         self.control("POST", "links/expire")
@@ -66,8 +77,8 @@ class RemoteSandbox:
 
     def webhooks(self) -> dict[str, Any]:
         """Webhook ``endpoints`` and ``deliveries``."""
-        answer: dict[str, Any] = self.control("GET", "webhooks")
-        return answer
+        response: dict[str, Any] = self.control("GET", "webhooks")
+        return response
 
     def resend_webhook(self, message_id: str) -> None:
         """Deliver a webhook message again under the same id."""
@@ -78,7 +89,7 @@ class RemoteSandbox:
         return self._send("GET", f"results/{generation_id}/{download_type}", None)
 
     def control(self, method: str, route: str, body: Any = None) -> Any:
-        """Call one control route and return what it answers."""
+        """Call one control route and return what it responds."""
         return json.loads(self._send(method, route, body))
 
     def _send(self, method: str, route: str, body: Any) -> bytes:
@@ -89,8 +100,8 @@ class RemoteSandbox:
             headers={"Content-Type": "application/json"},
         )
         try:
-            with _OPENER.open(request, timeout=60) as answer:
-                content: bytes = answer.read()
+            with _OPENER.open(request, timeout=60) as response:
+                content: bytes = response.read()
         except urllib.error.HTTPError as error:
             raise ValueError(f"{method} /sandbox/{route}: {error.read().decode()}") from error
         return content

@@ -1,4 +1,4 @@
-"""The sandbox itself: two origins, one memory."""
+"""The sandbox itself: two origins, one state."""
 
 from __future__ import annotations
 

@@ -53,8 +53,10 @@ class Settings:
     :param part_size: bytes of an upload part.
     :param max_bytes: bytes of the largest upload.
     :param workers: recordings restored at a time.
+    :param accept_4_5: take ``diffio-4.5-flash`` and ``diffio-4.5-pro`` for their 4.6 successors, as the
+        vendor's newest SDK does, instead of responding 410.
     :param allow_remote: listen on an address that other machines can reach.
-    :raises ValueError: for what can not be, and for an engine whose libraries are missing.
+    :raises ValueError: for values that make no sense, and for an engine whose libraries are missing.
     """
 
     host: str = "127.0.0.1"
@@ -72,6 +74,7 @@ class Settings:
     part_size: int = 32 * 1024 * 1024
     max_bytes: int = 2 * 1024 * 1024 * 1024
     workers: int = 1
+    accept_4_5: bool = False
     allow_remote: bool = False
 
     def __post_init__(self) -> None:
@@ -94,7 +97,7 @@ class Settings:
         if self.part_size < 1 or self.max_bytes < 1 or self.workers < 1:
             raise ValueError("part_size, max_bytes and workers must be at least 1")
         if self.processing_seconds < 0 or self.webhook_time_scale < 0:
-            raise ValueError("processing_seconds and webhook_time_scale can not be negative")
+            raise ValueError("processing_seconds and webhook_time_scale cannot be negative")
         if not self.api_key or not self.webhook_secret.startswith("whsec_"):
             raise ValueError("api_key must not be empty and webhook_secret must begin with whsec_")
 

@@ -1,4 +1,4 @@
-"""What the sandbox remembers: projects, uploads, generations, links. In memory; bytes are on disk."""
+"""The sandbox's state: projects, uploads, generations, links. In memory; bytes are on disk."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from typing import Any
 
 from .contract import GENERATION_NOT_FOUND, PROJECT_NOT_FOUND, ApiError
 from .keys import ApiKey
+
+_OUT_OF_BOUNDS = "API key is limited to other projects."
 
 
 def iso(moment: float) -> str:
@@ -50,7 +52,7 @@ class MultipartUpload:
 
 @dataclass
 class Project:
-    """One recording that somebody uploads."""
+    """One recording and its upload."""
 
     project_id: str
     key_id: str
@@ -102,10 +104,12 @@ class Plan:
 
 @dataclass
 class Generation:
-    """One order to restore a project's recording; what a bill would list."""
+    """One restoration of a project's recording; what a bill would list."""
 
     generation_id: str
     project: Project
+    #: The key that started it, which is billed for it and whose webhooks hear of it.
+    key_id: str
     model: str
     idempotency_key: str | None
     sampling: dict[str, Any] | None
@@ -138,7 +142,7 @@ class Link:
 
 
 class State:
-    """The sandbox's memory. Only the event loop's thread touches it."""
+    """Everything the sandbox knows. Only the event loop's thread touches it."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -156,7 +160,9 @@ class State:
         params: dict[str, Any],
         token_life: float,
     ) -> Project:
-        """Remember a new project that waits for its upload."""
+        """Add a new project that waits for its upload."""
+        if key.is_bound:
+            raise ApiError(403, _OUT_OF_BOUNDS)
         project_id = str(uuid.uuid4())
         folder = self.root / "projects" / project_id
         folder.mkdir(parents=True)
@@ -184,8 +190,8 @@ class State:
         project = self.projects.get(project_id)
         if project is None:
             raise ApiError(404, PROJECT_NOT_FOUND)
-        if project.key_id != key.key_id:
-            raise ApiError(403, "API project belongs to another API key.")
+        if not key.may_use(project.project_id, project.key_id):
+            raise ApiError(403, _OUT_OF_BOUNDS if key.is_bound else "API project belongs to another API key.")
         return project
 
     def project_of_token(self, token: str) -> Project | None:
@@ -197,13 +203,16 @@ class State:
         generation = self.generations.get(generation_id)
         if generation is None or (project_id is not None and generation.project.project_id != project_id):
             raise ApiError(404, GENERATION_NOT_FOUND)
-        if generation.project.key_id != key.key_id:
-            raise ApiError(403, "Generation belongs to another API key.")
+        project = generation.project
+        if not key.may_use(project.project_id, project.key_id):
+            raise ApiError(403, _OUT_OF_BOUNDS if key.is_bound else "Generation belongs to another API key.")
         return generation
 
     def projects_of(self, key: ApiKey) -> Iterator[Project]:
-        """A key's projects, oldest first."""
-        return (project for project in self.projects.values() if project.key_id == key.key_id)
+        """The projects within a key's reach, oldest first."""
+        return (
+            project for project in self.projects.values() if key.may_use(project.project_id, project.key_id)
+        )
 
     def clear(self) -> None:
         """Forget everything and delete the files."""

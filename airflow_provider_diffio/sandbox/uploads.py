@@ -17,9 +17,12 @@ from .projects import record_upload
 from .settings import Settings
 from .state import MultipartUpload, Part, Project, State, StoredObject
 
-#: The edge tells the API about a finished upload by itself, a moment after it answered.
+#: The edge tells the API about a finished upload by itself, a moment after it responded.
 _CALLBACK_SECONDS = 0.2
 _MIB = 1024 * 1024
+#: Also for an uploadId that the edge does not know.
+_NEED_PART = "Need a part number and uploadId"
+_NEED_PARTS = "Need uploadId and parts"
 
 
 class EdgeUploads:
@@ -60,7 +63,7 @@ class EdgeUploads:
         number = self._part_number(request)
         upload_id = request.query.get("uploadId")
         if not upload_id:
-            raise EdgeError(400, "bad_request", "Need a part number and uploadId")
+            raise EdgeError(400, "bad_request", _NEED_PART)
         part_size = self._settings.part_size
         if request.content_length is None:
             raise EdgeError(411, "bad_request", "Parts need a Content-Length")
@@ -70,7 +73,7 @@ class EdgeUploads:
             raise EdgeError(413, "upload_too_large", "Part is beyond the upload size limit")
         upload = project.uploads.get(upload_id)
         if upload is None or upload.finished is not None:
-            raise EdgeError(400, "bad_request", "Unknown uploadId")
+            raise EdgeError(400, "bad_request", _NEED_PART)
         upload.parts.pop(number, None)
         digest = hashlib.md5(usedforsecurity=False)
         with upload.path.open("r+b") as file:
@@ -80,15 +83,15 @@ class EdgeUploads:
         return {"partNumber": number, "etag": upload.parts[number].etag}
 
     async def complete(self, request: web.Request) -> dict[str, Any]:
-        """Put the parts together; repeated, it is answered from what is stored."""
+        """Put the parts together; repeated, it responds from what is stored."""
         project = self._project(request)
         body = await _json(request)
         upload_id, listed = body.get("uploadId"), body.get("parts")
         if not isinstance(upload_id, str) or not upload_id or not isinstance(listed, list) or not listed:
-            raise EdgeError(400, "bad_request", "Need uploadId and parts")
+            raise EdgeError(400, "bad_request", _NEED_PARTS)
         upload = project.uploads.get(upload_id)
         if upload is None:
-            raise EdgeError(400, "upload_failed", "Unknown uploadId")
+            raise EdgeError(400, "bad_request", _NEED_PARTS)
         if upload.finished is not None:
             return upload.finished
         total, etag = self._check(upload, listed)
@@ -111,7 +114,7 @@ class EdgeUploads:
         return {}
 
     def _project(self, request: web.Request) -> Project:
-        """The project the upload token stands for; an API key is nobody here."""
+        """The project the upload token stands for; an API key counts for nothing here."""
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         project = self._state.project_of_token(token.strip()) if scheme.lower() == "bearer" else None
         if project is None:
@@ -124,7 +127,7 @@ class EdgeUploads:
         text = request.match_info["number"]
         number = int(text) if text.isascii() and text.isdigit() else 0
         if not 1 <= number <= MAX_PART_NUMBER:
-            raise EdgeError(400, "bad_request", "Need a part number and uploadId")
+            raise EdgeError(400, "bad_request", _NEED_PART)
         return number
 
     def _check(self, upload: MultipartUpload, listed: list[Any]) -> tuple[int, str]:
@@ -133,7 +136,7 @@ class EdgeUploads:
         for item in listed:
             number = item.get("partNumber") if isinstance(item, dict) else None
             if isinstance(number, bool) or not isinstance(number, int):
-                raise EdgeError(400, "bad_request", "Need uploadId and parts")
+                raise EdgeError(400, "bad_request", _NEED_PARTS)
             claimed[number] = item.get("etag")
         total, digests = 0, hashlib.md5(usedforsecurity=False)
         for number in range(1, len(claimed) + 1):
@@ -152,15 +155,15 @@ class EdgeUploads:
 
 
 def _edge(handler: Any) -> Any:
-    """Answer with JSON, and with the edge's own shape of error."""
+    """Respond with JSON, and with the edge's own shape of error."""
 
-    async def answer(request: web.Request) -> web.StreamResponse:
+    async def respond(request: web.Request) -> web.StreamResponse:
         try:
             return web.json_response(await handler(request))
         except EdgeError as error:
             return web.json_response(error.body(), status=error.status)
 
-    return answer
+    return respond
 
 
 async def _receive(request: web.Request, file: BinaryIO, update: Any) -> int:

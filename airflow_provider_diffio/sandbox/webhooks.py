@@ -48,7 +48,7 @@ class WebhookEndpoint:
 
 @dataclass
 class Delivery:
-    """One message to one endpoint, with every attempt's outcome: a status, or 0 for no answer."""
+    """One message to one endpoint, with every attempt's outcome: a status, or 0 for no response."""
 
     message_id: str
     endpoint: WebhookEndpoint
@@ -143,7 +143,7 @@ class Webhooks:
 
     def on_status(self, generation: Generation) -> None:
         """Tell whoever asked to be told that a generation's status changed."""
-        key_id = generation.project.key_id
+        key_id = generation.key_id
         event_type, status = EVENT_OF_STATUS[generation.status]
         receivers = [
             endpoint
@@ -246,8 +246,8 @@ class Webhooks:
         try:
             async with self._session.post(
                 delivery.endpoint.url, data=body.encode(), headers=headers, allow_redirects=False
-            ) as answer:
-                return answer.status, answer.headers.get("webhook-delivery") == "abort-message"
+            ) as response:
+                return response.status, response.headers.get("webhook-delivery") == "abort-message"
         except (aiohttp.ClientError, TimeoutError):
             return 0, False
 

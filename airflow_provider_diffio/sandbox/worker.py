@@ -1,5 +1,5 @@
-"""A process that restores recordings: a job per line on standard input, an answer per line on standard
-output. Ends when its input does, so it can not outlive the sandbox.
+"""A process that restores recordings: a job per line on standard input, a result per line on standard
+output. Ends when its input does, so it cannot outlive the sandbox.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ def main() -> None:
     """Serve jobs until there are no more."""
     # Ctrl-C reaches the whole process group; the sandbox ends its workers itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
-    # Whatever a decoder has to say must not get in between the answers.
+    results = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    # Whatever a decoder has to say must not get in between the results.
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     for line in sys.stdin:
         job = json.loads(line)
-        answers.write(json.dumps(answer(Path(job["source"]), Path(job["folder"]))) + "\n")
-        answers.flush()
+        results.write(json.dumps(run(Path(job["source"]), Path(job["folder"]))) + "\n")
+        results.flush()
 
 
-def answer(source: Path, folder: Path) -> dict[str, Any]:
+def run(source: Path, folder: Path) -> dict[str, Any]:
     """The files a recording was restored to, or why it could not be."""
     try:
         return restore(source, folder)

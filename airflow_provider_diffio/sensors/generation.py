@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import (
     AirflowFailException,
@@ -17,6 +17,7 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
+from airflow_provider_diffio import _compat
 from airflow_provider_diffio.api.errors import (
     DiffioGenerationFailedError,
     DiffioGenerationTimeoutError,
@@ -25,23 +26,27 @@ from airflow_provider_diffio.api.polling import (
     DEFAULT_MAX_POLL_INTERVAL,
     DEFAULT_POLL_INTERVAL,
     Failed,
-    GenerationWait,
     Succeeded,
+    WaitSpec,
 )
+from airflow_provider_diffio.api.progress_log import ProgressLog
 from airflow_provider_diffio.lineage import Dataset, Lineage, LineageTask
 from airflow_provider_diffio.steps.base import DiffioTask
 from airflow_provider_diffio.steps.failures import airflow_failures
-from airflow_provider_diffio.steps.wait import ProgressLog, Wait, look, resume, wait_or_defer
+from airflow_provider_diffio.steps.wait import driver_of, resume, wait_of_task, wait_or_defer
 from airflow_provider_diffio.steps.xcom import finished_value, read_generation_ids
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
 
 
 class DiffioGenerationSensor(LineageTask, DiffioTask, BaseSensorOperator):
     """
     Wait until a generation is complete: on the triggerer, poking, or rescheduling.
 
-    Calls ``get_generation_progress``. Outages of the API are ridden out until the timeout. A generation that
-    Diffio reports as failed fails the task at once and for good: looking again does not mend it; clear the
-    task that bought it.
+    Calls ``get_generation_progress``. Outages of the API are waited out until the timeout. A generation that
+    Diffio reports as failed fails the task at once and for good, since another poll would bring the same:
+    clear the task that started it.
 
     Returns the *generation* value: ``generation_id``, ``api_project_id``, ``model`` (where the given value
     has it), ``status``, ``has_video``, ``transcription``.
@@ -49,14 +54,16 @@ class DiffioGenerationSensor(LineageTask, DiffioTask, BaseSensorOperator):
     :param generation: a mapping with ``generation_id`` and ``api_project_id``, as
         :class:`DiffioCreateGenerationOperator` returns (templated).
     :param deferrable: wait on the triggerer, holding no worker. Default: ``[operators] default_deferrable``.
-    :param poll_interval: seconds between looks at least, when deferrable; otherwise ``poke_interval`` counts.
-    :param max_poll_interval: seconds between looks at most, when deferrable.
+    :param poll_interval: seconds between polls at least, when deferrable; 5 by default. Otherwise
+        ``poke_interval`` counts.
+    :param max_poll_interval: seconds between polls at most, when deferrable; 180 by default.
     :param diffio_conn_id: id of the Diffio connection (templated).
     :raises AirflowSensorTimeout: when it is not over within ``timeout`` (skipped with ``soft_fail``).
-    :raises AirflowFailException: when the generation failed, and for what a retry can not mend.
+    :raises AirflowFailException: when the generation failed, and for what a retry cannot fix.
     """
 
     template_fields: Sequence[str] = ("generation", "diffio_conn_id")
+    deferred_arguments: ClassVar[tuple[str, ...]] = ("generation", "diffio_conn_id")
     template_fields_renderers = {"generation": "json"}
     ui_color = "#e4f1ee"
 
@@ -82,21 +89,21 @@ class DiffioGenerationSensor(LineageTask, DiffioTask, BaseSensorOperator):
     def _progress_log(self) -> ProgressLog:
         return ProgressLog(self.log)
 
-    def execute(self, context: Any) -> Any:
+    def execute(self, context: Context) -> Any:
         if not self.deferrable:
             return self._returns(super().execute(context))
         with self._outcomes():
             generation_id, project_id = read_generation_ids(self.generation)
-            wait = Wait.of_task(self, context, generation_id, project_id)
-            progress = wait_or_defer(self, self.hook, wait, deferrable=True, carried={})
+            wait = wait_of_task(self, context, generation_id, project_id)
+            progress = wait_or_defer(self, wait, deferrable=True)
         return self._returns(finished_value(self.generation, progress))
 
     def execute_complete(
-        self, context: Any, event: Any = None, wait: Mapping[str, Any] | None = None
+        self, context: Context, event: Any = None, deferral: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
         """Go on after the deferral: ask Diffio what became of the generation."""
         with self._outcomes():
-            progress = resume(self, self.hook, event, wait, carried={})
+            progress = resume(self, event, deferral)
         return self._returns(finished_value(self.generation, progress))
 
     def lineage(self, value: Mapping[str, Any]) -> Lineage:
@@ -106,17 +113,13 @@ class DiffioGenerationSensor(LineageTask, DiffioTask, BaseSensorOperator):
             inputs=[Dataset.of_generation(project_id, generation_id)], facts={**self.generation, **value}
         )
 
-    def poke(self, context: Any) -> PokeReturnValue:
-        """Look once. Airflow's own ``timeout`` counts here, so there is no deadline of ours."""
+    def poke(self, context: Context) -> PokeReturnValue:
+        """Poll once. Airflow's own ``timeout`` counts here, so there is no deadline of ours."""
         with airflow_failures():
             generation_id, project_id = read_generation_ids(self.generation)
-            waiting = GenerationWait(
-                generation_id=generation_id,
-                project_id=project_id,
-                started_at=0.0,
-                deadline=float("inf"),
-            )
-            decision = look(self.hook, waiting, self._progress_log)
+            self.generation_in_flight = generation_id
+            wait = WaitSpec(generation_id, project_id, started_at=0.0, deadline=float("inf"))
+            decision = driver_of(self.hook, wait, self._progress_log).poll()
             if isinstance(decision, Failed):
                 _raise(decision.error)
         if isinstance(decision, Succeeded):
@@ -133,7 +136,7 @@ class DiffioGenerationSensor(LineageTask, DiffioTask, BaseSensorOperator):
                 except (DiffioGenerationFailedError, DiffioGenerationTimeoutError) as error:
                     _raise(error)
         except (AirflowFailException, AirflowSensorTimeout, AirflowTaskTimeout) as error:
-            if self.soft_fail or getattr(self, "never_fail", False):
+            if self.soft_fail or _compat.never_fail(self):
                 raise AirflowSkipException(f"Skipped, since soft_fail is set: {error}") from error
             raise
 
@@ -143,6 +146,6 @@ def _raise(error: Exception) -> None:
         raise AirflowSensorTimeout(str(error)) from error
     if isinstance(error, DiffioGenerationFailedError):
         raise AirflowFailException(
-            f"{error} (No retry of this sensor: clear the task that bought the generation.)"
+            f"{error} (No retry of this sensor: clear the task that started the generation.)"
         ) from error
     raise error

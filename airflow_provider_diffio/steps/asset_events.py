@@ -1,10 +1,10 @@
 """
-Telling the rest of Airflow about a file that a task wrote: asset events and a link.
+Asset events and a link for the file that a task wrote.
 
 An outlet has to be known when the DAG is parsed, and there a path may be a template or mapped, or relative to
 a connection's root. So the provider declares none by itself. What the user declares is filled in:
 
-* ``outlets=[Asset("s3://restored/talk.mp3")]``, or an asset by name: its event has the *asset* value as
+* ``outlets=[Asset("s3://restored/talk.mp3")]``, or an asset by name: its event has the *file* value as
   ``extra``, and so the path, size and digest of the file that there is now.
 * ``outlets=[AssetAlias("restored")]``: gets an event for the asset that the file is, by the URI that was
   found out while the task ran, without connection id. This is what mapped tasks want.
@@ -16,23 +16,26 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_diffio.hooks.lineage import ascii_uri, asset_uri
 from airflow_provider_diffio.links import DiffioRestoredFileLink
 
 if TYPE_CHECKING:
     from airflow_provider_diffio.api.models import DownloadedFile
+    from airflow_provider_diffio.steps.base import WritingTask
+    from airflow_provider_diffio.storage import Location
 
 log = logging.getLogger(__name__)
 
 
-def announce(task: Any, context: Mapping[str, Any], file: DownloadedFile) -> dict[str, Any]:
+def report_file(task: WritingTask, context: Mapping[str, Any], file: DownloadedFile) -> dict[str, Any]:
     """
-    Tell of a restored file. To be called by the method that completes the task: Airflow forgets what a phase
-    says of its outlets when it defers.
+    Fill a task's outlets and link for the file that it wrote. To be called by the method that completes the
+    task: Airflow forgets what a phase says of its outlets when it defers.
 
-    :param task: the operator, with ``path`` and ``output_conn_id``.
+    :param task: the operator that wrote it.
     :param context: its context.
     :param file: the file that is there now.
-    :return: the *asset* value.
+    :return: the *file* value.
     """
     value = file.to_value()
     try:
@@ -42,11 +45,13 @@ def announce(task: Any, context: Mapping[str, Any], file: DownloadedFile) -> dic
         _fill_outlets(task, context, location, value)
     except Exception:
         # The file is there and paid for; a retry would do no better.
-        log.exception("Airflow could not be told of %s.", file.path)
+        log.exception("%s is written, but its asset events or its link could not be made.", file.path)
     return value
 
 
-def _fill_outlets(task: Any, context: Mapping[str, Any], location: Any, value: Mapping[str, Any]) -> None:
+def _fill_outlets(
+    task: WritingTask, context: Mapping[str, Any], location: Location, value: Mapping[str, Any]
+) -> None:
     if not task.outlets:
         return
     from airflow.providers.common.compat.sdk import Asset, AssetAlias
@@ -59,10 +64,8 @@ def _fill_outlets(task: Any, context: Mapping[str, Any], location: Any, value: M
             context["outlet_events"][outlet].add(_asset(location), extra=dict(value))
 
 
-def _asset(location: Any) -> Any:
+def _asset(location: Location) -> Any:
     from airflow.providers.common.compat.sdk import Asset
-
-    from airflow_provider_diffio.hooks.lineage import ascii_uri, asset_uri
 
     uri = asset_uri(location)
     try:

@@ -1,20 +1,31 @@
-"""What the Diffio operators and the sensor share."""
+"""What the Diffio operators and the sensor share, and what the steps ask of a task."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, Protocol
+
+from airflow_provider_diffio import _compat
+from airflow_provider_diffio.api.progress_log import kill_notice
 
 if TYPE_CHECKING:
+    import logging
+
     from airflow_provider_diffio.hooks.diffio import DiffioHook
+
+#: What to do with a file that is there: replace it; keep it when it is the one that an earlier try of this
+#: task wrote, and replace it otherwise; or fail, unless it is that one.
+Overwrite = Literal["replace", "skip", "error"]
 
 
 class DiffioTask:
     """Knows the connection, has a hook, and says what a kill means. Mixed into operators and the sensor."""
 
     diffio_conn_id: str
-    log: Any
-    #: The generation that this try has bought or waits for, as soon as it is known.
+    log: logging.Logger
+    #: The generation that this try has started or waits for, as soon as it is known.
     generation_in_flight: str | None = None
 
     @cached_property
@@ -30,20 +41,66 @@ class DiffioTask:
 
     def _use_default_retry_policy(self) -> None:
         """Let errors of ours decide about retries where Airflow asks, unless the user decided."""
-        if getattr(self, "retry_policy", ...) is None:
+        if _compat.accepts_retry_policy(self):
             from airflow_provider_diffio.retry_policy import DiffioRetryPolicy
 
             self.retry_policy = DiffioRetryPolicy()
 
 
-def kill_notice(generation_id: str | None) -> str:
-    """Return what a kill changes at Diffio: nothing."""
-    if generation_id is None:
-        return (
-            "This task is being stopped. If it was buying a generation, the next try finds it by the same"
-            " idempotency key; Diffio bills it once."
-        )
-    return (
-        f"The wait for generation {generation_id} is being stopped here. Diffio offers no cancel: the"
-        " generation goes on and is billed once. The next try of the task collects it and buys nothing."
-    )
+class UploadingTask(Protocol):
+    """A task that uploads a recording."""
+
+    source: str
+    file_name: str | None
+    content_type: str | None
+    file_format: str | None
+    project_params: Mapping[str, Any] | None
+    source_conn_id: str | None
+
+
+class StartingTask(Protocol):
+    """A task that starts a generation."""
+
+    model: str | None
+    sampling: Mapping[str, Any] | None
+    generation_params: Mapping[str, Any] | None
+    idempotency_key: str | None
+
+    @property
+    def hook(self) -> DiffioHook: ...
+
+
+class WritingTask(Protocol):
+    """A task that writes a restored file."""
+
+    path: str
+    download_type: str | None
+    output_conn_id: str | None
+    overwrite: Overwrite
+    outlets: Any
+
+    @property
+    def hook(self) -> DiffioHook: ...
+
+
+class WaitingTask(Protocol):
+    """A task that waits for a generation."""
+
+    #: The arguments that are stored with a deferral, and put back when the task goes on after it.
+    deferred_arguments: ClassVar[tuple[str, ...]]
+
+    diffio_conn_id: str
+    poll_interval: float
+    max_poll_interval: float
+    timeout: float
+    execution_timeout: timedelta | None
+    generation_in_flight: str | None
+
+    @property
+    def hook(self) -> DiffioHook: ...
+
+    @property
+    def log(self) -> logging.Logger: ...
+
+    def defer(self, *, trigger: Any, method_name: str, kwargs: dict[str, Any], timeout: Any) -> NoReturn:
+        """Airflow's own."""

@@ -1,4 +1,4 @@
-"""Uploading a recording once, as far as Airflow remembers."""
+"""Uploading a recording into a project once, as far as the record reaches."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_diffio.api.errors import DiffioNotFoundError, DiffioUploadMissingError
-from airflow_provider_diffio.api.models import CreatedProject, EdgeUpload, Project
-from airflow_provider_diffio.steps.task_state import TaskMemory, fingerprint
+from airflow_provider_diffio.api.models import Project
+from airflow_provider_diffio.steps.restoration import RestorationStore, Upload, fingerprint
 
 if TYPE_CHECKING:
     from airflow_provider_diffio.hooks.diffio import DiffioHook
-
-_STEP = "project"
+    from airflow_provider_diffio.steps.base import UploadingTask
 
 
 class Recording(NamedTuple):
@@ -26,7 +25,7 @@ class Recording(NamedTuple):
     source_conn_id: str | None = None
 
     @classmethod
-    def of_task(cls, task: Any) -> Recording:
+    def of_task(cls, task: UploadingTask) -> Recording:
         """Return what an operator was told."""
         return cls(
             source=task.source,
@@ -37,61 +36,80 @@ class Recording(NamedTuple):
             source_conn_id=task.source_conn_id,
         )
 
+    def fingerprint(self, *, uri: str, version: str, conn_id: str) -> str:
+        """
+        Return the digest that tells this upload from any other.
 
-def upload_once(hook: DiffioHook, recording: Recording, memory: TaskMemory) -> Project:
+        :param uri: where the recording is.
+        :param version: what the store says of its content: size with ETag, generation or time.
+        :param conn_id: the Diffio connection.
+        """
+        return fingerprint(
+            source=self.source,
+            file_name=self.file_name,
+            content_type=self.content_type,
+            file_format=self.file_format,
+            params=self.params,
+            source_conn_id=self.source_conn_id,
+            uri=uri,
+            version=version,
+            conn_id=conn_id,
+        )
+
+
+def create_project(hook: DiffioHook, recording: Recording, store: RestorationStore) -> Project:
     """
     Upload a recording, or return the project that an earlier try uploaded the very same recording into.
 
-    An upload that arrived whole but was not confirmed is confirmed. One that broke off can not be continued,
-    since its token is a secret and kept nowhere: it starts again, in a new project.
+    An upload that arrived whole but was not confirmed is confirmed. One that broke off cannot be continued,
+    since its token is a secret that is stored nowhere: it starts again, in a new project.
 
     :param hook: sends it.
     :param recording: what to upload.
-    :param memory: what earlier tries recorded.
+    :param store: what earlier tries recorded.
     :raises DiffioInputError: before anything is sent.
     :raises DiffioError: when it did not work.
     """
-    from airflow_provider_diffio.hooks.lineage import report_upload
-
     location = hook.locate(recording.source, recording.source_conn_id)
-    mark = fingerprint(
-        **recording._asdict(), uri=location.uri, version=location.fingerprint(), conn_id=hook.diffio_conn_id
+    given = recording.fingerprint(
+        uri=location.uri, version=location.fingerprint(), conn_id=hook.diffio_conn_id
     )
-    record = memory.recall(_STEP, mark)
-    if record.get("project"):
-        known = Project(**record["project"])
-        hook.log.info("Project %s holds this recording already.", known.api_project_id)
-        report_upload(hook, location, known.api_project_id)
-        return known
+    known = store.load().upload_of(given)
+    if known and known.project:
+        hook.log.info("Project %s holds this recording already.", known.project.api_project_id)
+        hook.report_upload(location, known.project.api_project_id)
+        return known.project
 
-    def begun(created: CreatedProject, unconfirmed: Project) -> None:
+    def begun(created: Project, *, confirmable: bool) -> None:
         # Only the edge protocol has a confirmation that could be missing.
-        if isinstance(created.upload, EdgeUpload):
-            memory.remember(_STEP, mark, begun=unconfirmed.to_value())
+        if confirmable:
+            store.save_result(store.load().upload_begun(given, created))
 
-    project = _confirm(hook, record) or hook.create_project(
-        location,
-        file_name=recording.file_name,
-        content_type=recording.content_type,
-        file_format=recording.file_format,
-        params=recording.params,
-        on_created=begun,
-    )
-    # Nothing is bought for a project that the next try would not know: it would buy again, for another one.
-    memory.intend(_STEP, mark, project=project.to_value())
+    project = _confirm(hook, known)
+    if project is None:
+        upload = hook.prepare_upload(
+            location,
+            file_name=recording.file_name,
+            content_type=recording.content_type,
+            file_format=recording.file_format,
+            params=recording.params,
+        )
+        project = upload.run(on_created=begun)
+    # Without this record, the next try would not know the project: it would bill again, for another one.
+    store.save_intent(store.load().uploaded(given, project))
     return project
 
 
-def _confirm(hook: DiffioHook, record: Mapping[str, Any]) -> Project | None:
+def _confirm(hook: DiffioHook, known: Upload | None) -> Project | None:
     """Confirm what an earlier try began, if it did and all of it arrived."""
-    if not record.get("begun"):
+    if known is None or known.begun is None:
         return None
-    begun = Project(**record["begun"])
+    begun = known.begun
     try:
         confirmation = hook.complete_project_upload(begun.api_project_id)
     except (DiffioUploadMissingError, DiffioNotFoundError):
         hook.log.warning(
-            "The upload into project %s broke off; starting again in a new one.", begun.api_project_id
+            "The upload into project %s broke off; it starts again in a new one.", begun.api_project_id
         )
         return None
     if confirmation.size_bytes not in (None, begun.size_bytes):

@@ -1,23 +1,18 @@
-"""Writing a restored file once, as far as Airflow remembers."""
+"""Writing a restored file once, as far as the record reaches."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from airflow_provider_diffio.api.errors import DiffioInputError
 from airflow_provider_diffio.api.models import DownloadedFile
-from airflow_provider_diffio.steps.task_state import TaskMemory, fingerprint
+from airflow_provider_diffio.steps.base import Overwrite
+from airflow_provider_diffio.steps.restoration import Download, RestorationStore, fingerprint
 
 if TYPE_CHECKING:
     from airflow_provider_diffio.hooks.diffio import DiffioHook
+    from airflow_provider_diffio.steps.base import WritingTask
     from airflow_provider_diffio.storage import Location
-
-_STEP = "file"
-
-#: What to do with a file that is there: replace it; keep it when it is the one that an earlier try of this
-#: task wrote, and replace it otherwise; or fail, unless it is that one.
-Overwrite = Literal["replace", "skip", "error"]
 
 
 class Destination(NamedTuple):
@@ -28,11 +23,21 @@ class Destination(NamedTuple):
     output_conn_id: str | None = None
     overwrite: Overwrite = "replace"
 
-    def check(self, hook: DiffioHook, memory: TaskMemory) -> Location:
-        """
-        Refuse what could not be written, without asking Diffio and before anything is bought.
+    @classmethod
+    def of_task(cls, task: WritingTask) -> Destination:
+        """Return what an operator was told."""
+        return cls(
+            path=task.path,
+            download_type=task.download_type,
+            output_conn_id=task.output_conn_id,
+            overwrite=task.overwrite,
+        )
 
-        :raises DiffioInputError: when a part of it can not work, or there is a file that must not be replaced
+    def check(self, hook: DiffioHook, store: RestorationStore) -> Location:
+        """
+        Refuse what could not be written, without asking Diffio and before a generation is started.
+
+        :raises DiffioInputError: when a part of it cannot work, or there is a file that must not be replaced
             and that no earlier try of this task can have written.
         """
         if self.overwrite not in ("replace", "skip", "error"):
@@ -40,17 +45,26 @@ class Destination(NamedTuple):
                 f"overwrite must be 'replace', 'skip' or 'error', not {self.overwrite!r:.40}."
             )
         target = hook.check_download(self.path, self.download_type, self.output_conn_id)
-        if self.overwrite == "error" and target.exists() and not memory.has(_STEP):
+        if self.overwrite == "error" and target.exists() and not store.load().download:
             raise DiffioInputError(f"{target.uri} exists already, and overwrite is 'error'.")
         return target
 
+    def fingerprint(self, generation_id: str, uri: str) -> str:
+        """
+        Return the digest that tells this file at this place from any other.
 
-def save_once(
+        :param generation_id: what is downloaded.
+        :param uri: where the path leads.
+        """
+        return fingerprint(generation_id=generation_id, download_type=self.download_type, uri=uri)
+
+
+def download(
     hook: DiffioHook,
     generation_id: str,
     project_id: str,
     destination: Destination,
-    memory: TaskMemory,
+    store: RestorationStore,
     *,
     ready_timeout: float = 120.0,
 ) -> DownloadedFile:
@@ -58,23 +72,25 @@ def save_once(
     Download a restored file, or return the one that an earlier try wrote.
 
     :param hook: fetches it.
+    :param generation_id: a complete generation.
+    :param project_id: its project.
     :param destination: where it goes.
-    :param memory: what earlier tries recorded.
-    :param ready_timeout: seconds to wait for a file that Diffio is still putting in place.
-    :raises DiffioInputError: before anything is asked, when the destination can not work.
+    :param store: what earlier tries recorded.
+    :param ready_timeout: seconds to wait for a file that Diffio is still putting in place; 120 by default.
+    :raises DiffioInputError: before anything is asked, when the destination cannot work.
     :raises DiffioError: when it did not work; nothing incomplete is left.
     """
-    target = destination.check(hook, memory)
-    mark = fingerprint(generation_id=generation_id, download_type=destination.download_type, uri=target.uri)
-    record = memory.recall(_STEP, mark)
-    if destination.overwrite != "replace" and (kept := _kept(target, record)):
+    target = destination.check(hook, store)
+    given = destination.fingerprint(generation_id, target.uri)
+    known = store.load().download_of(given)
+    if destination.overwrite != "replace" and (kept := _kept(target, known)):
         hook.log.info("%s is the whole file already; nothing is fetched.", kept.path)
         return kept
     # What an earlier try began to write, where there was nothing before, is ours to replace.
-    refuse = destination.overwrite == "error" and not record.get("begun")
+    refuse = destination.overwrite == "error" and not known
     if refuse and target.exists():
         raise DiffioInputError(f"{target.uri} exists already, and overwrite is 'error'.")
-    memory.remember(_STEP, mark, begun=True)
+    store.save_result(store.load().download_begun(given))
     file = hook.download(
         generation_id,
         project_id,
@@ -83,15 +99,15 @@ def save_once(
         overwrite="error" if refuse else "replace",
         ready_timeout=ready_timeout,
     )
-    memory.remember(_STEP, mark, begun=True, file=file.to_value())
+    store.save_result(store.load().downloaded(given, file))
     return file
 
 
-def _kept(target: Location, record: Mapping[str, Any]) -> DownloadedFile | None:
+def _kept(target: Location, known: Download | None) -> DownloadedFile | None:
     """Return the recorded file, if it is still there with the recorded size and digest."""
-    if not record.get("file"):
+    if known is None or known.file is None:
         return None
-    file = DownloadedFile(**record["file"])
+    file = known.file
     location = target.file(file.file_name)
     if not location.exists() or location.size() != file.size_bytes or location.sha256() != file.sha256:
         return None

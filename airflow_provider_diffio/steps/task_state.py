@@ -1,125 +1,107 @@
 """
-What a task remembers over its tries.
+The record of a restoration in the task instance's own state store (Airflow 3.3 and later).
 
-Airflow 3.3 keeps a small store for each task instance that retries, crashes and clears leave alone. Each step
-records there what it is about to do, or has got, with a fingerprint of its input: an edited input never gets
-an old result. On older versions there is no such store and nothing is remembered; the idempotency key and
-the upstream XComs protect the purchase all the same.
+Airflow keeps it over retries, crashes and clears. Before 3.3 there is no such store: a record lasts for one
+try, and the idempotency key and the upstream XComs alone protect against a second bill.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from collections.abc import Mapping
 from typing import Any
 
-from airflow_provider_diffio.api.errors import DiffioError, DiffioInputError
+from airflow_provider_diffio import _compat
+from airflow_provider_diffio.api.errors import DiffioError
+from airflow_provider_diffio.steps.restoration import Restoration, UnreadableRecordError
 
 log = logging.getLogger(__name__)
+
+#: The key of the record, as Airflow's UI shows it.
+KEY = "diffio_restoration"
 
 
 class DiffioTaskStateError(DiffioError):
     """
     The task's own record could not be read or written.
 
-    It is never taken for *there is none*: what has been paid for could be bought again.
+    This is never taken for *nothing was recorded*: that could start, and bill, a second generation.
     """
 
     transient = True
-    default_advice = "Nothing was bought. A retry reads it again."
+    default_advice = "Nothing was started. A retry reads the record again."
 
 
-class TaskMemory:
+class TaskState:
     """
-    The records of one task instance.
+    The record of one task instance: a :class:`~.restoration.RestorationStore`.
 
     :param store: Airflow's accessor (``context["task_state_store"]``), or None where Airflow has none.
     """
 
     def __init__(self, store: Any) -> None:
         self._store = store
+        self._current: Restoration | None = None
 
     @classmethod
-    def of(cls, context: Mapping[str, Any]) -> TaskMemory:
-        return cls(context.get("task_state_store"))
+    def of(cls, context: Mapping[str, Any]) -> TaskState:
+        """Return the record of the task instance that runs in ``context``."""
+        return cls(_compat.task_state_store(context))
 
-    def recall(self, step: str, fingerprint: str) -> dict[str, Any]:
+    def load(self) -> Restoration:
         """
-        Return what a step recorded for this very input; empty when it recorded nothing or another input.
+        Return the record; an empty one where nothing was recorded.
 
-        :raises DiffioTaskStateError: when the record could not be read.
+        :raises DiffioTaskStateError: when it could not be read.
         """
-        record = self._read(step)
-        if record and record.get("fingerprint") != fingerprint:
-            log.info("The input of this task is not what it was, so its record of %r does not count.", step)
-            return {}
-        return record
+        if self._current is None:
+            self._current = Restoration() if self._store is None else self._read()
+        return self._current
 
-    def has(self, step: str) -> bool:
+    def save_intent(self, restoration: Restoration) -> None:
         """
-        Return whether a step has recorded anything, for whichever input.
+        Store what is about to happen.
 
-        :raises DiffioTaskStateError: when the record could not be read.
+        :raises DiffioTaskStateError: when that did not work; then it must not happen.
         """
-        return bool(self._read(step))
+        failure = self._write(restoration)
+        if failure:
+            raise DiffioTaskStateError(f"The task's record {KEY!r} could not be written ({failure}).")
 
-    def _read(self, step: str) -> dict[str, Any]:
-        if self._store is None:
-            return {}
-        failure = ""
+    def save_result(self, restoration: Restoration) -> None:
+        """Store what has happened; a failure is only logged."""
+        failure = self._write(restoration)
+        if failure:
+            log.error(
+                "The task's record %r could not be written (%s). A retry will not know of %s.",
+                KEY,
+                failure,
+                restoration.to_record(),
+            )
+
+    def _read(self) -> Restoration:
+        failure, advice = "", None
         try:
-            record = self._store.get(_key(step))
+            record = self._store.get(KEY)
         except Exception as error:
             # Airflow raises errors of several kinds here; whichever it is, nothing is known.
             failure = type(error).__name__
-        if failure:
-            raise DiffioTaskStateError(f"The task's record of {step!r} could not be read ({failure}).")
-        return dict(record) if isinstance(record, Mapping) else {}
+        else:
+            try:
+                return Restoration.from_record(record)
+            except UnreadableRecordError as error:
+                failure = str(error)
+                advice = (
+                    "Nothing was started. Install the provider's newest version on this worker, or delete the"
+                    f" record (the task's page, Task State Store, {KEY}): the next try then starts anew."
+                )
+        raise DiffioTaskStateError(f"The task's record {KEY!r} could not be read: {failure}.", advice=advice)
 
-    def intend(self, step: str, fingerprint: str, **facts: Any) -> None:
-        """
-        Record what is about to happen.
-
-        :raises DiffioTaskStateError: when it could not be written; then it must not happen.
-        """
-        failure = self._write(step, fingerprint, facts)
-        if failure:
-            raise DiffioTaskStateError(f"The task's record of {step!r} could not be written ({failure}).")
-
-    def remember(self, step: str, fingerprint: str, **facts: Any) -> None:
-        """
-        Record what has happened. It has happened whether or not that works, so a failure is only logged.
-        """
-        failure = self._write(step, fingerprint, facts)
-        if failure:
-            log.error("Could not record %s of this task (%s); the next try does not know it.", facts, failure)
-
-    def _write(self, step: str, fingerprint: str, facts: Mapping[str, Any]) -> str:
-        if self._store is None:
-            return ""
-        from airflow.sdk.execution_time.context import NEVER_EXPIRE
-
-        try:
-            self._store.set(_key(step), {"fingerprint": fingerprint, **facts}, retention=NEVER_EXPIRE)
-        except Exception as error:
-            return type(error).__name__
+    def _write(self, restoration: Restoration) -> str:
+        if self._store is not None:
+            try:
+                _compat.store_task_state(self._store, KEY, restoration.to_record())
+            except Exception as error:
+                return type(error).__name__
+        self._current = restoration
         return ""
-
-
-def fingerprint(**parts: Any) -> str:
-    """
-    Return a digest of what identifies an input.
-
-    :raises DiffioInputError: when a part is not plain JSON, and so could not be sent either.
-    """
-    try:
-        text = json.dumps(parts, sort_keys=True, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise DiffioInputError(f"An argument can not be sent as JSON: {error}.") from None
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _key(step: str) -> str:
-    return f"diffio_{step}"

@@ -1,8 +1,9 @@
 """
-Waiting for a generation in a task: look first, then hold the worker or hand over to the triggerer.
+Waiting for a generation in a task: poll first, then hold the worker or hand over to the triggerer.
 
-The sensor and the operators share this. What was seen on the triggerer is never trusted: a resumed task asks
-Diffio once more and goes by the answer.
+The sensor and the operators share this. What was seen on the triggerer is never trusted: a resumed task polls
+once more and goes by Diffio's response. What the task was told before it deferred counts after it, too: its
+templates are rendered again when it resumes, and may give something else by then.
 """
 
 from __future__ import annotations
@@ -12,163 +13,107 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
+from airflow_provider_diffio import config
 from airflow_provider_diffio.api.errors import (
     DiffioError,
-    DiffioGenerationFailedError,
     DiffioGenerationTimeoutError,
     DiffioInputError,
 )
 from airflow_provider_diffio.api.models import GenerationProgress
 from airflow_provider_diffio.api.polling import (
-    Decision,
+    OUTCOMES,
     Failed,
-    GenerationWait,
     PollAgain,
     Succeeded,
+    WaitDriver,
+    WaitObserver,
+    WaitSpec,
     check_intervals,
 )
+from airflow_provider_diffio.api.progress_log import ProgressLog
 
 if TYPE_CHECKING:
     from airflow_provider_diffio.hooks.diffio import DiffioHook
+    from airflow_provider_diffio.steps.base import WaitingTask
 
 #: No trigger fires earlier than this after its deferral, in seconds. Airflow's scheduler may not have seen
 #: the end of the deferring process yet, and would take the resumption for a lost task.
 MIN_DEFERRAL = 10.0
 #: How long after our own deadline Airflow's may pass, in seconds, which knows nothing of generations.
 _BACKSTOP = 120.0
-_EVENT_STATUSES = frozenset({"complete", "failed", "timeout", "error"})
+#: The form in which a deferral is stored.
+_VERSION = 1
 
 
-class Wait(NamedTuple):
+class Deferral(NamedTuple):
     """
-    One wait, as plain values: they are stored with the deferred task.
+    What is stored with a deferred task, in plain JSON.
 
-    :ivar started_at: when it began, in seconds since the epoch.
-    :ivar deadline: when it ends, in seconds since the epoch.
-    :ivar poll_interval: seconds between looks at least.
-    :ivar max_poll_interval: seconds between looks at most.
+    :ivar wait: the wait that the triggerer goes on with.
+    :ivar arguments: the task's arguments as they were, by name.
     """
 
-    generation_id: str
-    project_id: str | None
-    diffio_conn_id: str
-    started_at: float
-    deadline: float
-    poll_interval: float
-    max_poll_interval: float
+    wait: WaitSpec
+    arguments: Mapping[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what to store."""
+        return {"version": _VERSION, "wait": self.wait.to_dict(), "arguments": dict(self.arguments)}
 
     @classmethod
-    def of_task(
-        cls, task: Any, context: Mapping[str, Any], generation_id: str, project_id: str | None
-    ) -> Wait:
+    def of_event(cls, event: Any, stored: Mapping[str, Any] | None) -> Deferral:
         """
-        Begin a wait for a task, which ends with its ``timeout`` or its ``execution_timeout``.
-
-        Airflow 3 does not count deferred time towards ``execution_timeout``, Airflow 2 does; with a deadline
-        of our own it means the same on both.
-        """
-        check_waiting(task)
-        now = time.time()
-        deadline = now + task.timeout
-        if task.execution_timeout is not None:
-            deadline = min(deadline, _try_began(context, now) + task.execution_timeout.total_seconds())
-        return cls(
-            generation_id=generation_id,
-            project_id=project_id,
-            diffio_conn_id=task.diffio_conn_id,
-            started_at=now,
-            deadline=deadline,
-            poll_interval=task.poll_interval,
-            max_poll_interval=task.max_poll_interval,
-        )
-
-    @classmethod
-    def resumed(cls, event: Any, stored: Mapping[str, Any] | None) -> Wait:
-        """
-        Return the wait that a trigger's event belongs to.
+        Return the deferral that a trigger's event ends.
 
         :param event: the event; anything but a known one fails the task.
-        :param stored: the wait as it was stored; ``dag.test()`` loses it, and the event's copy serves.
-        :raises DiffioError: for an event that no trigger of ours sends.
+        :param stored: what :meth:`to_dict` returned; ``dag.test()`` loses it, and then the event's copy of
+            the wait serves.
+        :raises DiffioError: for an event that no trigger of ours sends, or that is another generation's.
         """
-        if not isinstance(event, Mapping) or event.get("status") not in _EVENT_STATUSES:
+        if not isinstance(event, Mapping) or event.get("status") not in OUTCOMES:
             raise DiffioError(
                 f"The task was resumed by an event that is not known: {event!r:.200}.",
-                advice="The generation may be complete; a retry looks again and buys nothing.",
+                advice="The generation may be complete; a retry polls it again and starts none.",
                 may_be_billed=True,
             )
-        fields = stored or event
-        values: dict[str, Any] = {name: fields.get(name) for name in cls._fields}
-        wait = cls(**values)
+        fields = stored or {"wait": event}
+        wait = WaitSpec.read(fields["wait"])
         if event.get("generation_id") != wait.generation_id:
             raise DiffioError(
                 f"The task waits for generation {wait.generation_id}, and was resumed for another one.",
                 generation_id=wait.generation_id,
                 may_be_billed=True,
             )
-        return wait
-
-    def to_dict(self) -> dict[str, Any]:
-        return self._asdict()
-
-    def decision(self) -> GenerationWait:
-        return GenerationWait(
-            generation_id=self.generation_id,
-            project_id=self.project_id,
-            started_at=self.started_at,
-            deadline=self.deadline,
-            poll_interval=self.poll_interval,
-            max_poll_interval=self.max_poll_interval,
-        )
-
-    def look(self, hook: DiffioHook, progress_log: ProgressLog) -> Decision:
-        """Ask once, and decide."""
-        return look(hook, self.decision(), progress_log)
-
-    def hold(self, hook: DiffioHook, progress_log: ProgressLog) -> Succeeded | Failed:
-        """Wait on the worker until it is over."""
-        try:
-            progress = hook.wait_for_generation(
-                self.generation_id,
-                self.project_id,
-                poll_interval=self.poll_interval,
-                max_poll_interval=self.max_poll_interval,
-                timeout=max(0.0, self.deadline - time.time()),
-                on_progress=progress_log.seen,
-            )
-        except DiffioError as error:
-            return Failed(error)
-        return Succeeded(progress)
-
-    def defer(self, task: Any, method_name: str, carried: Mapping[str, Any]) -> NoReturn:
-        """Hand the wait over to the triggerer; the task goes on in ``method_name``."""
-        from airflow_provider_diffio.config import unhurried
-        from airflow_provider_diffio.triggers.generation import DiffioGenerationTrigger
-
-        now = time.time()
-        pace = unhurried(self.poll_interval, self.max_poll_interval)
-        task.log.info(
-            "Waiting for generation %s on the triggerer, until %s at the latest.",
-            self.generation_id,
-            time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(self.deadline)),
-        )
-        task.defer(
-            trigger=DiffioGenerationTrigger(**{**self.to_dict(), **pace}, not_before=now + MIN_DEFERRAL),
-            method_name=method_name,
-            kwargs={"wait": self.to_dict(), **carried},
-            timeout=timedelta(seconds=max(0.0, self.deadline - now) + MIN_DEFERRAL + _BACKSTOP),
-        )
-        raise AssertionError("defer() returned")  # pragma: no cover - it raises TaskDeferred
+        return cls(wait, fields.get("arguments") or {})
 
 
-def _try_began(context: Mapping[str, Any], now: float) -> float:
-    began = getattr(context.get("ti"), "start_date", None)
-    return float(began.timestamp()) if began is not None else now
-
-
-def check_waiting(task: Any) -> None:
+def wait_of_task(
+    task: WaitingTask, context: Mapping[str, Any], generation_id: str, project_id: str | None
+) -> WaitSpec:
     """
-    Refuse a way of waiting that can not work; to be called before anything is bought.
+    Begin a wait for a task, which ends with its ``timeout`` or its ``execution_timeout``.
+
+    Airflow 3 does not count deferred time towards ``execution_timeout``, Airflow 2 does; with a deadline of
+    our own it means the same on both.
+    """
+    check_waiting(task)
+    now = time.time()
+    deadline = now + task.timeout
+    if task.execution_timeout is not None:
+        deadline = min(deadline, _try_began(context, now) + task.execution_timeout.total_seconds())
+    return WaitSpec(
+        generation_id=generation_id,
+        project_id=project_id,
+        started_at=now,
+        deadline=deadline,
+        poll_interval=task.poll_interval,
+        max_poll_interval=task.max_poll_interval,
+    )
+
+
+def check_waiting(task: WaitingTask) -> None:
+    """
+    Refuse a way of waiting that cannot work; to be called before a generation is started.
 
     :raises DiffioInputError: for a timeout or an interval that is none.
     """
@@ -178,77 +123,92 @@ def check_waiting(task: Any) -> None:
         raise DiffioInputError(f"timeout must be a number of seconds, not {timeout!r:.80}.")
 
 
-def look(hook: DiffioHook, waiting: GenerationWait, progress_log: ProgressLog) -> Decision:
-    """
-    Ask Diffio once and decide.
-
-    :param hook: asks.
-    :param waiting: decides.
-    :param progress_log: is told what was seen.
-    """
-    try:
-        progress = hook.get_generation_progress(waiting.generation_id, waiting.project_id)
-    except DiffioError as error:
-        progress_log.trouble(error)
-        return waiting.on_error(error, time.time())
-    progress_log.seen(progress)
-    return waiting.on_progress(progress, time.time())
+def driver_of(hook: DiffioHook, wait: WaitSpec, observer: WaitObserver) -> WaitDriver:
+    """Return the driver that polls through a hook."""
+    return WaitDriver(
+        wait,
+        lambda: hook.get_generation_progress(wait.generation_id, wait.project_id),
+        observer=observer,
+        sleep=lambda seconds: hook.get_conn().sleep(seconds),
+    )
 
 
-def wait_or_defer(
-    task: Any,
-    hook: DiffioHook,
-    wait: Wait,
-    *,
-    deferrable: bool,
-    carried: Mapping[str, Any],
-    method_name: str = "execute_complete",
-) -> GenerationProgress:
+def wait_or_defer(task: WaitingTask, wait: WaitSpec, *, deferrable: bool) -> GenerationProgress:
     """
     Return the progress of a complete generation, now or after holding the worker, or defer the task.
 
-    :raises TaskDeferred: when the task goes on in ``method_name``.
-    :raises DiffioGenerationError: when it failed or is not over in time.
+    :param task: the task; what it goes on with after a deferral is ``execute_complete``.
+    :param wait: what it waits for.
+    :param deferrable: whether to wait on the triggerer.
+    :raises TaskDeferred: when the task is deferred.
+    :raises DiffioGenerationError: when the generation failed or is not over in time.
     """
     task.generation_in_flight = wait.generation_id
-    progress_log = ProgressLog(task.log)
-    decision = wait.look(hook, progress_log)
+    driver = driver_of(task.hook, wait, ProgressLog(task.log))
+    decision = driver.poll()
     if isinstance(decision, PollAgain):
         if deferrable:
-            wait.defer(task, method_name, carried)
-        decision = wait.hold(hook, progress_log)
+            _defer(task, wait)
+        decision = driver.run(decision)
     return _outcome(task, wait, decision)
 
 
-def resume(
-    task: Any,
-    hook: DiffioHook,
-    event: Any,
-    stored: Mapping[str, Any] | None,
-    *,
-    carried: Mapping[str, Any],
-    method_name: str = "execute_complete",
-) -> GenerationProgress:
+def resume(task: WaitingTask, event: Any, stored: Mapping[str, Any] | None) -> GenerationProgress:
     """
     Return the progress of a complete generation after a deferral, or defer the task again.
 
-    The event only says that it is time to look: Diffio's own answer decides.
+    The event only says that it is time to poll: Diffio's own response decides. The task gets the arguments
+    back that it had when it deferred.
 
-    :raises TaskDeferred: when it is not over after all, and the deadline is not reached.
-    :raises DiffioGenerationError: when it failed or is not over in time.
+    :param task: the task.
+    :param event: the trigger's event.
+    :param stored: what was stored with the deferral.
+    :raises TaskDeferred: when the generation is not over after all, and the deadline is not reached.
+    :raises DiffioGenerationError: when the generation failed or is not over in time.
     """
-    wait = Wait.resumed(event, stored)
+    deferral = Deferral.of_event(event, stored)
+    for name in task.deferred_arguments:
+        if name in deferral.arguments:
+            setattr(task, name, deferral.arguments[name])
+    wait = deferral.wait
     task.generation_in_flight = wait.generation_id
-    decision = wait.look(hook, ProgressLog(task.log))
+    decision = driver_of(task.hook, wait, ProgressLog(task.log)).poll()
     if isinstance(decision, PollAgain):
         task.log.warning(
             "The triggerer reported %r, but generation %s is not over.", event["status"], wait.generation_id
         )
-        wait.defer(task, method_name, carried)
+        _defer(task, wait)
     return _outcome(task, wait, decision)
 
 
-def _outcome(task: Any, wait: Wait, decision: Succeeded | Failed) -> GenerationProgress:
+def _defer(task: WaitingTask, wait: WaitSpec) -> NoReturn:
+    from airflow_provider_diffio.triggers.generation import DiffioGenerationTrigger
+
+    now = time.time()
+    spec = {**wait.to_dict(), **config.unhurried(wait.poll_interval, wait.max_poll_interval)}
+    deferral = Deferral(wait, {name: getattr(task, name) for name in task.deferred_arguments})
+    task.log.info(
+        "Waiting for generation %s on the triggerer, until %s at the latest.",
+        wait.generation_id,
+        time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(wait.deadline)),
+    )
+    task.defer(
+        trigger=DiffioGenerationTrigger(
+            **spec, diffio_conn_id=task.diffio_conn_id, not_before=now + MIN_DEFERRAL
+        ),
+        method_name="execute_complete",
+        kwargs={"deferral": deferral.to_dict()},
+        timeout=timedelta(seconds=max(0.0, wait.deadline - now) + MIN_DEFERRAL + _BACKSTOP),
+    )
+    raise AssertionError("defer() returned")  # pragma: no cover - it raises TaskDeferred
+
+
+def _try_began(context: Mapping[str, Any], now: float) -> float:
+    began = context["ti"].start_date
+    return now if began is None else float(began.timestamp())
+
+
+def _outcome(task: WaitingTask, wait: WaitSpec, decision: Succeeded | Failed) -> GenerationProgress:
     if isinstance(decision, Succeeded):
         return decision.progress
     if isinstance(decision.error, DiffioGenerationTimeoutError) and _ends_with_execution_timeout(task, wait):
@@ -258,43 +218,5 @@ def _outcome(task: Any, wait: Wait, decision: Succeeded | Failed) -> GenerationP
     raise decision.error
 
 
-def _ends_with_execution_timeout(task: Any, wait: Wait) -> bool:
+def _ends_with_execution_timeout(task: WaitingTask, wait: WaitSpec) -> bool:
     return task.execution_timeout is not None and wait.deadline < wait.started_at + task.timeout
-
-
-def event_status(decision: Succeeded | Failed) -> str:
-    """Return the word for a trigger's event."""
-    if isinstance(decision, Succeeded):
-        return "complete"
-    if isinstance(decision.error, DiffioGenerationFailedError):
-        return "failed"
-    return "timeout" if isinstance(decision.error, DiffioGenerationTimeoutError) else "error"
-
-
-class ProgressLog:
-    """
-    Tells a log what changed, and nothing else.
-
-    :param log: the logger of a task or trigger.
-    """
-
-    def __init__(self, log: Any) -> None:
-        self._log = log
-        self._said = ""
-        self._seen: object = None
-
-    def seen(self, progress: GenerationProgress) -> None:
-        # Most looks see what the last one saw; that is cheaper to find than to put into words again.
-        seen = (progress.status, progress.stage, progress.percent, progress.queue)
-        if seen != self._seen:
-            self._seen = seen
-            self._say(f"Generation {progress.generation_id}: {progress.describe()}")
-
-    def trouble(self, error: DiffioError) -> None:
-        self._seen = None
-        self._say(f"Could not look: {error}", warning=True)
-
-    def _say(self, text: str, *, warning: bool = False) -> None:
-        if text != self._said:
-            self._said = text
-            (self._log.warning if warning else self._log.info)("%s", text)

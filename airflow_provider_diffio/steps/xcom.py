@@ -49,12 +49,21 @@ def read_generation_ids(generation: Any) -> tuple[str, str]:
     return ids[0], ids[1]
 
 
+def ids_of(event: Any) -> dict[str, Any]:
+    """
+    Return the *generation* value as far as a trigger's event knows it.
+
+    :param event: the event; ``dag.test()`` loses everything else that was stored with a deferral.
+    """
+    return {"generation_id": event["generation_id"], "api_project_id": event["project_id"]}
+
+
 def finished_value(generation: Mapping[str, Any], progress: GenerationProgress) -> dict[str, Any]:
     """
     Return the *generation* value after waiting.
 
     :param generation: the value before.
-    :param progress: the last answer.
+    :param progress: what the last poll brought.
     :return: ``generation_id``, ``api_project_id``, ``model`` where it was known, ``status``, ``has_video``,
         ``transcription``.
     """

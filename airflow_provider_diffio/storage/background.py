@@ -1,4 +1,4 @@
-"""Work that goes on beside the writing of a file, one piece at a time."""
+"""A thread that works while a file is written, one job at a time."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 class BackgroundWorker:
     """
-    A thread for one kind of work. It begins with the first piece; without any, there is none.
+    Runs jobs of one kind in a thread, which starts with the first job.
 
-    What a piece raises is raised by the next call here, so that no failure is lost. One failure is enough:
-    after it the file is given up.
+    The next call here raises what a job raised, so that no failure is lost. After a failure the caller gives
+    the file up.
 
-    :param name: of the thread.
+    :param name: the thread's name.
     """
 
     def __init__(self, name: str) -> None:
@@ -24,24 +24,24 @@ class BackgroundWorker:
 
     @property
     def is_busy(self) -> bool:
-        """Whether a piece of work is not done yet."""
+        """Whether a job is still running."""
         return self._running is not None and not self._running.done()
 
     def start(self, work: Callable[..., object], *arguments: Any) -> None:
-        """Wait until the piece before is done, and begin another one."""
+        """Wait for the job before this one, then start this one."""
         self.wait()
         if self._pool is None:
             self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix=self._name)
         self._running = self._pool.submit(work, *arguments)
 
     def wait(self) -> None:
-        """Wait until nothing is left to do."""
+        """Wait for the running job, and raise what it raised."""
         running, self._running = self._running, None
         if running is not None:
             running.result()
 
     def end(self) -> None:
-        """Let what is running come to its end, whatever comes of it, and end the thread. Never raises."""
+        """Wait for the running job, ignore how it ended, and end the thread. Never raises."""
         if self._pool is not None:
             self._pool.shutdown(wait=True)
             self._pool = None

@@ -1,4 +1,4 @@
-"""Where a cloud's console shows a file, to people who may see it there."""
+"""The page of a file in its cloud's web console."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ def console_url(location: Location) -> str | None:
     """
     Return the address of a file's page in its cloud's console.
 
-    It comes from where the store's client really sends its requests: a bucket of MinIO or of an emulator is
-    in nobody's console. It holds bucket, key and region, and lets nobody in who could not log in anyway.
+    It follows from the host that the store's client sends its requests to: no cloud's console shows a bucket
+    of MinIO or of an emulator. It holds bucket, key and region, and grants no access: whoever opens it has to
+    log in.
 
     * S3 at AWS: the AWS console, also those of China and GovCloud.
     * Google Cloud Storage: the Google Cloud console.
-    * Anything else: None. A browser can not follow a local path, nor ``sftp://``; and the Azure portal
-      addresses a blob by subscription and resource group, which no path or connection knows.
+    * Anything else: None. A browser cannot open a local path or ``sftp://``, and the Azure portal addresses
+      a blob by subscription and resource group, which neither path nor connection holds.
 
-    :param location: a file that was read or written, or at least is connected.
+    :param location: a connected location.
     """
     fs = getattr(location, "fs", None)
     scheme, _, rest = location.uri.partition("://")
     bucket, _, key = rest.partition("/")
-    # An access point's ARN is no bucket that the console would show.
+    # The console has no page for the ARN of an access point.
     if fs is None or not key or location.is_directory_like or ":" in bucket:
         return None
     if scheme in ("s3", "s3a", "s3n"):

@@ -15,7 +15,7 @@ from airflow_provider_diffio.api.errors import (
     DiffioTransferError,
 )
 
-#: Answers with a 4xx status that a new attempt may not get again.
+#: 4xx statuses that a later attempt may not meet again.
 _PASSING_STATUSES = frozenset({408, 409, 425, 429})
 _PASSING_CODES = frozenset(
     {
@@ -43,11 +43,11 @@ _LASTING_ERRNOS = frozenset(
     }
 )
 _FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
-#: OSErrors that libraries also raise without an error number.
+#: OSErrors that some libraries raise without an error number.
 _LASTING_CLASSES = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
-#: The caller, the settings or the libraries are at fault, so that a second try ends the same way.
+#: Faults of the caller, the settings or a library: a second try ends the same way.
 _FAULTS = (AttributeError, ImportError, LookupError, NotImplementedError, TypeError, ValueError)
-#: botocore's, by name: the library need not be there.
+#: botocore's errors, by name: the library may not be installed.
 _MISSING_CREDENTIALS = frozenset({"NoCredentialsError", "PartialCredentialsError", "ProfileNotFound"})
 
 _SECRETS = (
@@ -74,9 +74,9 @@ _ADVICE_FULL = "Free some space there; a retry transfers it again."
 @contextmanager
 def store_failures(action: str, uri: str) -> Iterator[None]:
     """
-    Turn whatever a store raises inside the block into the error that a user can act on.
+    Turn whatever a store raises inside the block into an error that a user can act on.
 
-    The original is kept as the cause unless its text holds something that looks like a secret.
+    The original stays the cause unless its text seems to hold a secret.
 
     :param action: what was tried, as in "could not *write* s3://...".
     :param uri: the place, without credentials.
@@ -96,8 +96,8 @@ def store_failure(error: Exception, action: str, uri: str) -> DiffioError:
     :param error: what the store's library raised.
     :param action: what was tried, as in "could not *write* s3://...".
     :param uri: the place, without credentials.
-    :return: a :class:`DiffioTransferError` when a retry may work, a :class:`DiffioInputError` when it will
-        not.
+    :return: a :class:`DiffioTransferError` when a retry may work, otherwise a
+        :class:`DiffioInputError`.
     """
     message = f"Could not {action} {uri}: {reason_of(error)}."
     if type(error).__name__ == "FileExpired":
@@ -109,20 +109,20 @@ def store_failure(error: Exception, action: str, uri: str) -> DiffioError:
 
 
 def already_there(uri: str) -> DiffioInputError:
-    """Say that a destination exists which must not be overwritten."""
+    """Build the error for a destination that exists and must not be overwritten."""
     return DiffioInputError(f"There is already a file at {uri}.", advice=_ADVICE_EXISTS)
 
 
 def reason_of(error: Exception) -> str:
-    """Give the reason that an exception states, in one line, without what looks like a secret."""
-    status, code = _answer(error)
+    """Return an exception's reason in one line, without anything that looks like a secret."""
+    status, code = _response(error)
     facts = ", ".join(str(fact) for fact in (code, f"HTTP {status}" if status else None) if fact)
     text = _scrub(_text(error)).rstrip(". ")
     return f"{text} ({facts})" if facts else text
 
 
 def cause_of(error: Exception) -> Exception | None:
-    """Give the exception to chain to: None if a traceback of it, causes included, would show a secret."""
+    """Return the exception to chain to, or None if its traceback, causes included, could show a secret."""
     current: BaseException | None = error
     while current is not None:
         if _scrub(str(current)) != str(current):
@@ -132,7 +132,7 @@ def cause_of(error: Exception) -> Exception | None:
 
 
 def _is_lasting(error: Exception) -> bool:
-    status, code = _answer(error)
+    status, code = _response(error)
     if code in _PASSING_CODES:
         return False
     if status is not None:
@@ -145,9 +145,9 @@ def _is_lasting(error: Exception) -> bool:
 
 
 def _advice(error: Exception) -> str | None:
-    if isinstance(error, FileExistsError) or _answer(error)[0] == 412:
+    if isinstance(error, FileExistsError) or _response(error)[0] == 412:
         return _ADVICE_EXISTS
-    if isinstance(error, PermissionError) or _answer(error)[0] in (401, 403):
+    if isinstance(error, PermissionError) or _response(error)[0] in (401, 403):
         return _ADVICE_PERMISSION
     if isinstance(error, IsADirectoryError):
         return _ADVICE_DIRECTORY
@@ -156,8 +156,8 @@ def _advice(error: Exception) -> str | None:
     return _ADVICE_CREDENTIALS if type(error).__name__ in _MISSING_CREDENTIALS else None
 
 
-def _answer(error: BaseException) -> tuple[int | None, str | None]:
-    """HTTP status and error code of the answer behind an exception, where one can be found."""
+def _response(error: BaseException) -> tuple[int | None, str | None]:
+    """Return the HTTP status and error code of the response behind an exception, as far as known."""
     current: BaseException | None = error
     while current is not None:
         response = getattr(current, "response", None)
@@ -174,7 +174,7 @@ def _answer(error: BaseException) -> tuple[int | None, str | None]:
 
 def _text(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno and error.filename is not None:
-        return os.strerror(error.errno)  # without the path, which the message has already
+        return os.strerror(error.errno)  # without the path, which the message names already
     if isinstance(error, OSError) and error.strerror:
         return str(error.strerror)
     lines = str(error).strip().splitlines()

@@ -1,4 +1,4 @@
-"""Names from outside: what may become a file name, and what a relative path may say."""
+"""Names from outside: make a safe file name of one, and check relative paths."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ import unicodedata
 
 from airflow_provider_diffio.api.errors import DiffioInputError
 
-#: Longest name that :func:`safe_file_name` gives, in bytes of UTF-8: leaves room for a temporary name's
-#: affixes.
+#: Longest name that :func:`safe_file_name` returns, in bytes of UTF-8. It leaves room for a temporary name's
+#: prefix and suffix.
 MAX_NAME_BYTES = 200
-#: An "extension" longer than this, in bytes, is part of the name and may be cut.
+#: A longer "extension", in bytes, counts as part of the name and may be cut.
 MAX_EXTENSION_BYTES = 16
-#: What common filesystems take as one name at most, in bytes.
+#: The longest name that common filesystems accept, in bytes.
 _LONGEST_COMPONENT = 255
 
 _FORBIDDEN_ON_WINDOWS = re.compile(r'[<>:"|?*]')
 _RESERVED_ON_WINDOWS = re.compile(r"(?:CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(?:COM|LPT)[0-9¹²³])", re.IGNORECASE)
 #: Control characters, lone surrogates, and line and paragraph separators.
 _UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
-#: They turn the order of what follows, so that ``exe.wav`` can be shown for ``vaw.exe``.
+#: They reverse how the following text is shown: ``vaw.exe`` can look like ``exe.wav``.
 _DIRECTION_CHANGERS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _LAST_RESORT = "file"
 
 
 def safe_file_name(name: str | None, default: str) -> str:
     """
-    Reduce a name that somebody else chose to a base name that is safe on any store.
+    Reduce an untrusted name to a base name that is safe on any store.
 
-    The answer has no separator of either kind, no control character, no leading dot or space, no character or
+    The result has no separator of either kind, no control character, no leading dot or space, no character or
     device name that Windows refuses, is in Unicode form NFC and has at most :data:`MAX_NAME_BYTES` bytes of
     UTF-8. A long name keeps its extension.
 
-    :param name: the name as it came, perhaps with directories before it; None when there was none.
-    :param default: what to use when nothing usable is left of ``name``.
+    :param name: the name as it arrived, perhaps with directories; None when it is missing.
+    :param default: the name to use when nothing usable is left of ``name``.
     :return: a name that is safe to join to a directory.
     """
     return _reduce(name or "") or _reduce(default) or _LAST_RESORT
@@ -41,10 +41,10 @@ def safe_file_name(name: str | None, default: str) -> str:
 
 def relative_parts(path: str) -> tuple[str, ...]:
     """
-    Split a relative path into its names, refusing everything that could leave the directory it starts from.
+    Split a relative path into its names. Refuse everything that could leave the directory it starts from.
 
-    :param path: names separated by ``/``; a closing ``/`` and ``.`` mean nothing here.
-    :return: the names; none for the directory itself.
+    :param path: names separated by ``/``; ``.`` and a final ``/`` are ignored.
+    :return: the names; empty for the directory itself.
     :raises DiffioInputError: for ``..``, backslashes, control characters, an absolute path or a home
         directory.
     """
@@ -64,12 +64,13 @@ def check_component(name: str) -> None:
     """
     Make sure that a text is one plain file or directory name.
 
+    :param name: the text to check.
     :raises DiffioInputError: when it is empty, ``.`` or ``..``, too long, or holds a separator or control
         character.
     """
     if name in ("", ".", ".."):
         raise DiffioInputError(
-            f"{name!r} is not a file name.", advice="A relative path can not leave its root."
+            f"{name!r} is not a file name.", advice="A relative path cannot leave its root."
         )
     if "/" in name or "\\" in name:
         raise DiffioInputError(
@@ -84,7 +85,8 @@ def check_printable(text: str) -> None:
     """
     Make sure that a path can be stored, logged and sent: no control characters, no broken Unicode.
 
-    :raises DiffioInputError: when it can not.
+    :param text: the path.
+    :raises DiffioInputError: when it holds one of these.
     """
     if any(unicodedata.category(character) in _UNPRINTABLE for character in text):
         raise DiffioInputError(f"{text!r} holds a control character or broken Unicode.")

@@ -1,4 +1,4 @@
-"""Files on this machine: written beside their destination, then renamed."""
+"""Files on this machine: written beside the destination, then renamed."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from airflow_provider_diffio.storage.writer import Sink, is_part_name, part_name
 log = logging.getLogger(__name__)
 
 _READ_BUFFER_BYTES = 2**20
-#: Bytes per system call. For larger ones the kernel looks for larger pages, which a virtual machine may have
-#: given back to its host; getting them again takes several times as long as the writing (measured: 2.4 s per
-#: GiB in calls of 1 MiB, 0.7 s in small ones).
+#: Bytes per system call. For larger calls the kernel allocates larger pages. A virtual machine may have
+#: returned those to its host, and getting them back takes several times as long as the writing (measured: 2.4
+#: s per GiB in calls of 1 MiB, 0.7 s in small ones).
 _PIECE_BYTES = 32 * 2**10
-#: How many bytes wait at most before the disk begins with them, instead of with all of them at the end.
+#: Write-back to the disk starts after this many bytes, instead of with all of them at the end.
 _SYNC_BYTES = 64 * 2**20
 _write_back = getattr(os, "fdatasync", os.fsync)  # macOS lacks the former
-#: What a filesystem without hard links answers to a request for one.
+#: The errors of filesystems without hard links.
 _NO_HARD_LINKS = frozenset(
     {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 )
@@ -50,13 +50,18 @@ class LocalLocation(Location):
 
     @classmethod
     def of(cls, path: Path, *, is_directory_like: bool = False) -> LocalLocation:
-        """Make one from an absolute path."""
+        """
+        Make one from an absolute path.
+
+        :param path: the path.
+        :param is_directory_like: True for a directory, to which a file name has to be added.
+        """
         uri = str(path)
         if is_directory_like and not uri.endswith("/"):
             uri += "/"
         return cls(uri=uri, is_directory_like=is_directory_like, path=path)
 
-    def _look(self) -> FileFacts:
+    def _stat(self) -> FileFacts:
         status = self.path.stat()
         _require_regular(status.st_mode)
         return FileFacts(size_bytes=status.st_size, version=f"mtime_ns={status.st_mtime_ns}")
@@ -68,11 +73,11 @@ class LocalLocation(Location):
         if self.path.is_dir():
             yield from _files_below(self.path, self.path.resolve(), "", recursive)
             return
-        self._look()
+        self._stat()
         yield self.path.name, self
 
     def _open_read(self) -> io.BufferedIOBase:
-        self._look()  # before opening: opening a named pipe would wait for a writer
+        self._stat()  # before opening: opening a named pipe would wait for a writer
         return io.BufferedReader(io.FileIO(self.path), _READ_BUFFER_BYTES)
 
     def _sink(self, overwrite: bool) -> Sink:
@@ -81,13 +86,13 @@ class LocalLocation(Location):
 
 class LocalSink:
     """
-    Writes to a hidden file in the destination's own directory and renames it: the one step that is atomic.
+    Writes a hidden file in the destination's own directory and renames it, which is one atomic step.
 
-    The hidden file is locked as long as somebody writes it. A process that was killed can not remove what it
-    wrote, but its lock is gone; whoever writes the same destination next removes it.
+    The writer holds a lock on the hidden file. A killed process cannot remove its file, but it loses the
+    lock: the next writer of the same destination removes the file.
 
     :param target: the destination.
-    :param overwrite: whether a file that is there may be replaced.
+    :param overwrite: whether an existing file may be replaced.
     """
 
     def __init__(self, target: Path, *, overwrite: bool) -> None:
@@ -100,14 +105,14 @@ class LocalSink:
         self._syncing = BackgroundWorker("diffio-sync")
 
     def open(self) -> None:
-        """Create the directories and the hidden file, with the permissions that the umask allows."""
+        """Create the directories and the hidden file, with the permissions of the umask."""
         _remove_abandoned(self._target)
         self._check_target()
         self._target.parent.mkdir(parents=True, exist_ok=True)
-        self._created = True  # from here on a file may exist, should an interrupt come in between
+        self._created = True  # from here on the file may exist, even if an interrupt hits in between
         self._file = self._part.open("xb")
         while not _lock(self._file.fileno(), self._part):
-            # Somebody tidied up in the instant between the creation and the lock.
+            # Another writer removed it between its creation and the lock.
             self.discard()
             self._part = self._target.with_name(part_name(self._target.name))
             self._file = self._part.open("xb")
@@ -123,8 +128,8 @@ class LocalSink:
             self._syncing.start(_write_back, self._handle.fileno())
 
     def publish(self) -> None:
-        """Bring the bytes to the disk, then give them their name."""
-        self._syncing.wait()  # a failure to write back is told once, so the last fsync might not know of it
+        """Sync the bytes to the disk, then rename the file."""
+        self._syncing.wait()  # the kernel reports a failed write-back once: the last fsync may not know of it
         self._handle.flush()
         os.fsync(self._handle.fileno())
         self._check_target()
@@ -134,12 +139,12 @@ class LocalSink:
             self._link()
         self._created = False
         self._syncing.end()
-        self._handle.close()  # and with it the lock, which nobody must get before the file has its name
+        self._handle.close()  # this releases the lock, which the file needs until it has its name
         _sync_directory(self._target.parent)
 
     def discard(self) -> None:
         """Remove the hidden file."""
-        self._syncing.end()  # before the descriptor may become another file's
+        self._syncing.end()  # before the descriptor can be reused for another file
         if self._file is not None:
             with suppress(OSError):  # a full disk: closing flushes
                 self._file.close()
@@ -162,7 +167,7 @@ class LocalSink:
             raise already_there(str(self._target))
 
     def _link(self) -> None:
-        """Give the file its name unless the name is taken, which renaming can not do."""
+        """Give the file its name unless the name is taken. A rename would replace the other file."""
         try:
             self._target.hardlink_to(self._part)
         except FileExistsError:
@@ -170,20 +175,20 @@ class LocalSink:
         except OSError as error:
             if error.errno not in _NO_HARD_LINKS:
                 raise
-            # The check a moment ago has to do: reserving the name first would show an empty file.
+            # The check a moment ago has to suffice: reserving the name first would show an empty file.
             self._part.replace(self._target)
         else:
             self._part.unlink()
 
 
 def _lock(descriptor: int, path: Path) -> bool:
-    """Lock a new file; False when it was removed before that, or is about to be."""
+    """Lock a new file. False if another writer removed it or is about to."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:
-        # A filesystem without locks: nobody can lock there, so nobody takes the file for abandoned.
+        # A filesystem without locks: no writer can lock there, so none takes the file for abandoned.
         return True
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())
@@ -192,19 +197,19 @@ def _lock(descriptor: int, path: Path) -> bool:
 
 
 def _remove_abandoned(target: Path) -> None:
-    """Remove hidden files of killed processes that were to become ``target``, as far as that is certain."""
+    """Remove the hidden files that killed writers of ``target`` left, as far as that is certain."""
     try:
         with os.scandir(target.parent) as entries:
             parts = [entry.path for entry in entries if is_part_name(entry.name, target.name)]
-    except OSError:  # the directory is yet to be made, or can not be listed
+    except OSError:  # the directory does not exist yet, or cannot be listed
         return
     for part in parts:
-        with suppress(OSError):  # locked, so it is being written; or not ours; or gone
+        with suppress(OSError):  # locked and so in use; or another user's; or gone
             descriptor = os.open(part, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 Path(part).unlink()
-                log.info("Removed %s, which a killed process had left.", part)
+                log.info("Removed %s, which a killed process left behind.", part)
             finally:
                 os.close(descriptor)
 
@@ -217,7 +222,7 @@ def _require_regular(mode: int) -> None:
 
 
 def _files_below(directory: Path, root: Path, prefix: str, recursive: bool) -> Iterator[tuple[str, Location]]:
-    """Walk in the order of names. Links to directories are not followed, links out of the root not given."""
+    """Yield files sorted by name. Skip links to directories and links that lead out of the root."""
     with os.scandir(directory) as entries:
         ordered = sorted(entries, key=lambda entry: entry.name)
     for entry in ordered:
@@ -226,13 +231,13 @@ def _files_below(directory: Path, root: Path, prefix: str, recursive: bool) -> I
             if recursive:
                 yield from _files_below(path, root, f"{prefix}{entry.name}/", recursive)
         elif entry.is_symlink() and not path.resolve().is_relative_to(root):
-            log.warning("%s is left out: it is a link that leads out of %s", path, root)
+            log.warning("Skipped %s: it is a link that leads out of %s.", path, root)
         elif entry.is_file():
             yield f"{prefix}{entry.name}", LocalLocation.of(path)
 
 
 def _sync_directory(directory: Path) -> None:
-    """Make the new name survive a power cut, where the filesystem can."""
+    """Make the new name survive a power cut, where the filesystem supports that."""
     with suppress(OSError):
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
         try:

@@ -1,4 +1,4 @@
-"""One place that bytes come from or go to, whatever kind of store it is on."""
+"""A file or directory, the same for every kind of store."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class FileFacts:
     What a store says about a file without reading it.
 
     :ivar size_bytes: its length.
-    :ivar version: whatever the store changes when the content changes: an ETag, a generation, a time.
+    :ivar version: what the store changes with the content: an ETag, a generation or a time.
     """
 
     size_bytes: int
@@ -38,8 +38,8 @@ class Location(ABC):
     """
     A file or directory on the local disk or in an object store. Get one from :func:`resolve`.
 
-    :ivar uri: the place, free of credentials and connection ids; a plain path for local files.
-    :ivar is_directory_like: the path ended with ``/`` (or is a root): a file name has to be added by
+    :ivar uri: the place without credentials and connection ids; a plain path for local files.
+    :ivar is_directory_like: the path ended with ``/`` (or is a root): add a file name with
         :meth:`child`.
     """
 
@@ -63,44 +63,44 @@ class Location(ABC):
 
     def exists(self) -> bool:
         """
-        Tell whether there is a file (a directory is none).
+        Tell whether a file exists here. False for a directory.
 
-        :raises DiffioError: when the store does not say, for lack of permission for instance.
+        :raises DiffioError: when the store does not tell, for instance for lack of permission.
         """
         if self.is_directory_like:
             return False
-        with store_failures("look at", self.uri):
+        with store_failures("check", self.uri):
             try:
-                self._look()
+                self._stat()
             except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
                 return False
             return True
 
     def size(self) -> int:
         """
-        Give the file's length in bytes.
+        Return the file's length in bytes.
 
-        :raises DiffioInputError: when there is no such file, or it is a directory.
+        :raises DiffioInputError: when it does not exist or is a directory.
         """
         return self._facts().size_bytes
 
     def fingerprint(self) -> str:
         """
-        Identify the content cheaply: the same text as long as the file was not written to or replaced.
+        Identify the content cheaply: the text stays the same until the file is written to or replaced.
 
-        It is the length with the store's own version of the file (ETag, generation or time of change).
-        Compare it before and after reading to notice a source that changed meanwhile. It is no secret.
+        It holds the length and the store's own version of the file (ETag, generation or time of change).
+        Compare it before and after reading to notice a source that changed meanwhile. It is not secret.
 
-        :raises DiffioInputError: when there is no such file, or it is a directory.
+        :raises DiffioInputError: when it does not exist or is a directory.
         """
         facts = self._facts()
         return f"size={facts.size_bytes};{facts.version}"
 
     def sha256(self) -> str:
         """
-        Read the whole file and give its SHA-256 in hexadecimal.
+        Read the whole file and return its SHA-256 in hexadecimal.
 
-        :raises DiffioError: when it can not be read.
+        :raises DiffioError: when it cannot be read.
         """
         digest = hashlib.sha256()
         with self.open_read() as handle:
@@ -110,17 +110,17 @@ class Location(ABC):
 
     def child(self, name: str) -> Location:
         """
-        Give the file ``name`` in this directory.
+        Return the file ``name`` in this directory.
 
-        :param name: one plain file name; see :func:`safe_file_name` for names that somebody else chose.
-        :raises DiffioInputError: when it is not one plain name, so that it could lead somewhere else.
+        :param name: one plain file name. For untrusted names see :func:`safe_file_name`.
+        :raises DiffioInputError: when it is not one plain name and could lead somewhere else.
         """
         check_component(name)
         return self._join(name)
 
     def file(self, name: str) -> Location:
         """
-        Give the file to write: this one, or in a directory the file ``name``.
+        Return the file to write: this one, or the file ``name`` in this directory.
 
         :param name: as for :meth:`child`.
         :raises DiffioInputError: as :meth:`child` does.
@@ -135,12 +135,12 @@ class Location(ABC):
 
         Hidden files (``.name``) are found only by a pattern that starts with a dot, as in a shell.
 
-        :param pattern: a shell pattern such as ``*.wav``; held against the path below this directory if it
-            has a ``/``, otherwise against the file's name.
-        :param recursive: also look in directories below.
-        :param missing_ok: find nothing, instead of raising, when there is nothing at all at this place.
-        :return: the files, in the order of their names.
-        :raises DiffioInputError: when there is nothing at all at this place.
+        :param pattern: a shell pattern such as ``*.wav``. It is compared with the path below this directory
+            if it has a ``/``, otherwise with the file's name.
+        :param recursive: True to search the directories below as well.
+        :param missing_ok: True to find nothing, instead of raising, when this place does not exist.
+        :return: the files, sorted by name.
+        :raises DiffioInputError: when this place does not exist.
         """
         with store_failures("list", self.uri):
             for relative, location in self._found(recursive, missing_ok):
@@ -158,10 +158,10 @@ class Location(ABC):
 
     def open_read(self) -> io.BufferedIOBase:
         """
-        Open the file for reading; every call gives a handle of its own.
+        Open the file for reading. Every call returns a new handle.
 
-        :return: a seekable binary handle that keeps a few MiB in memory. Close it, or use it in ``with``.
-        :raises DiffioInputError: when there is no such file, or it is a directory.
+        :return: a seekable binary handle that buffers a few MiB. Close it, or use it in ``with``.
+        :raises DiffioInputError: when it does not exist or is a directory.
         """
         self._require_file()
         with store_failures("read", self.uri):
@@ -171,24 +171,23 @@ class Location(ABC):
         """
         Write the file: all of it, or nothing.
 
-        Nothing appears at the location before the ``with`` block ends normally and what was written passes
-        the checks that were asked for (:meth:`Writer.expect`). When the block ends in any other way, what
-        was there before is still there, untouched. Missing directories are created. A symbolic link is
-        replaced, not followed.
+        The file appears when the ``with`` block ends normally and the content passes the checks of
+        :meth:`Writer.expect`. When the block ends in any other way, an older file stays untouched. Missing
+        directories are created. A symbolic link is replaced, not followed.
 
-        :param overwrite: False to refuse to replace a file, even one that appears meanwhile.
-        :return: a context manager that gives a :class:`Writer`.
-        :raises DiffioInputError: when it can not work (no permission, no such bucket, a directory, file
+        :param overwrite: False to never replace a file, even one that appears meanwhile. The default is True.
+        :return: a context manager that yields a :class:`Writer`.
+        :raises DiffioInputError: when it cannot work (no permission, no such bucket, a directory, the file
             exists).
-        :raises DiffioTransferError: when it may work later, and when a check fails.
+        :raises DiffioTransferError: when it may work later, or when a check fails.
         """
         self._require_file()
         return publishing(self._sink(overwrite), self.uri)
 
     def _facts(self) -> FileFacts:
         self._require_file()
-        with store_failures("look at", self.uri):
-            return self._look()
+        with store_failures("check", self.uri):
+            return self._stat()
 
     def _require_file(self) -> None:
         if self.is_directory_like:
@@ -197,15 +196,15 @@ class Location(ABC):
             )
 
     @abstractmethod
-    def _look(self) -> FileFacts:
-        """Ask the store, not a cache; raise FileNotFoundError or IsADirectoryError when it is no file."""
+    def _stat(self) -> FileFacts:
+        """Ask the store, not a cache. Raise FileNotFoundError or IsADirectoryError when it is no file."""
 
     @abstractmethod
     def _join(self, name: str) -> Location: ...
 
     @abstractmethod
     def _walk(self, recursive: bool) -> Iterator[tuple[str, Location]]:
-        """Give the files with their paths below this directory."""
+        """Yield the files with their paths below this directory."""
 
     @abstractmethod
     def _open_read(self) -> io.BufferedIOBase: ...

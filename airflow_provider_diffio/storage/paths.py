@@ -1,4 +1,4 @@
-"""From what a user writes to a location: absolute paths, URLs, and paths relative to a connection's root."""
+"""Turn what a user writes into a location: absolute paths, URLs, paths relative to a connection's root."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from airflow_provider_diffio._compat import open_filesystem
 from airflow_provider_diffio.api.errors import DiffioConfigurationError, DiffioInputError
 from airflow_provider_diffio.storage.errors import cause_of, reason_of
 from airflow_provider_diffio.storage.file_names import check_printable, relative_parts
@@ -27,9 +28,9 @@ _EXTRAS_BY_SCHEME = {
 }
 #: In these the first part of the path is a bucket or container.
 _BUCKET_SCHEMES = frozenset(scheme for scheme, extra in _EXTRAS_BY_SCHEME.items() if extra != "sftp")
-#: They say where files are, not how to get at a store.
+#: These connections say where files are, but hold no credentials of a store.
 _TYPES_WITHOUT_ACCESS = frozenset({"fs", "diffio"})
-#: They stand for another machine, on which a plain path would be meant.
+#: These connections stand for another machine, so a plain path as their root is ambiguous.
 _REMOTE_TYPES = frozenset(
     {"aws", "google_cloud_platform", "wasb", "adls", "azure_data_lake", "sftp", "ssh", "ftp", "samba"}
 )
@@ -46,32 +47,34 @@ def resolve(
     connect: bool = True,
 ) -> Location:
     """
-    Find the place that a path means. Nothing is read or written, but the store's credentials are looked up.
+    Find the place that a path means. This reads and writes nothing, but looks up the store's credentials.
 
-    ============================  ==================================================================
+    ============================  =================================================================
     ``path``                      meaning
-    ============================  ==================================================================
+    ============================  =================================================================
     ``/data/a.wav``               this file on the worker, whatever ``conn_id`` is
-    ``file:///data/a.wav``        the same; taken literally, ``%20`` is no space
-    ``s3://minio@bucket/a.wav``   this key, by the connection ``minio``
-    ``s3://bucket/a.wav``         this key, by ``conn_id``, or the worker's own credentials without one
+    ``file:///data/a.wav``        the same; literally: ``%20`` is not a space
+    ``s3://minio@bucket/a.wav``   this key, through the connection ``minio``
+    ``s3://bucket/a.wav``         this key, through ``conn_id`` or else the worker's own credentials
     ``2024/a.wav``                below the root
     ``2024/``                     a directory below the root: take ``.child(name)`` of it
-    ============================  ==================================================================
+    ============================  =================================================================
 
-    The root is the one of ``conn_id`` when that is given: ``path`` or ``output_path`` in its extra, or the
+    If ``conn_id`` is given, the root is that connection's: ``path`` or ``output_path`` in its extra, or the
     bucket of an ``aws`` connection (``service_config.s3.bucket_name``). Otherwise it is ``default_root``. A
-    root is an absolute local directory or a URL. A URL without a connection of its own is opened by
-    ``conn_id``, unless that is a ``fs`` or ``diffio`` connection, which gives access to nothing.
+    root is an absolute local directory or a URL. A URL that names no connection is opened through
+    ``conn_id``, unless that is a ``fs`` or ``diffio`` connection, which holds no credentials.
 
     :param path: what the user wrote, as in the table.
-    :param conn_id: an Airflow connection that configures a root, lends credentials to a URL, or both.
-    :param default_root: root of relative paths when ``conn_id`` is not given.
-    :param default_root_name: where ``default_root`` is configured, to tell the user.
-    :param connect: False to leave the store alone, when only the name of the place is wanted: nothing but
-        ``uri``, ``name`` and ``child`` of a remote location can be used then.
-    :raises DiffioInputError: when the path can not work, or leaves its root.
-    :raises DiffioConfigurationError: when the connection or the root can not work.
+    :param conn_id: an Airflow connection with a root, with credentials for a URL, or both. The default is
+        None.
+    :param default_root: the root of relative paths without ``conn_id``. The default is None: they are
+        refused.
+    :param default_root_name: the setting that holds ``default_root``, for messages.
+    :param connect: False to not connect to the store. Then only ``uri``, ``name`` and ``child`` of a remote
+        location work. The default is True.
+    :raises DiffioInputError: when the path cannot work or leaves its root.
+    :raises DiffioConfigurationError: when the connection or the root cannot work.
     """
     text = _text(path)
     if url := _URL.fullmatch(text):
@@ -86,7 +89,7 @@ def resolve(
     root = _root_of_connection(conn_id) if conn_id else _default_root(default_root, default_root_name)
     if root is None:
         raise DiffioInputError(
-            f"{text!r} is a relative path, and there is no root to resolve it against.",
+            f"{text!r} is a relative path, and no root is set.",
             advice=f"Set {default_root_name}, name a connection with a root, or write an absolute path.",
         )
     return _below(root, text, connect=connect)
@@ -193,7 +196,7 @@ def _check_key(scheme: str, rest: str, uri: str) -> None:
 
 
 def _lent(conn_id: str | None) -> str | None:
-    """Give the connection that opens a URL which names none."""
+    """Return the connection that opens a URL without one."""
     if conn_id is None or _connection(conn_id).conn_type in _TYPES_WITHOUT_ACCESS:
         return None
     return conn_id
@@ -201,10 +204,10 @@ def _lent(conn_id: str | None) -> str | None:
 
 def _filesystem(scheme: str, conn_id: str | None, uri: str, *, stated: bool) -> Any:
     """
-    Get fsspec's filesystem with the connection's credentials, at once.
+    Return fsspec's filesystem with the connection's credentials.
 
-    Left to itself, ``ObjectStoragePath`` goes on without credentials when this fails, and the amazon
-    provider when the connection does not exist.
+    ``ObjectStoragePath`` would continue without credentials when this fails, and the amazon provider when the
+    connection does not exist.
     """
     if stated and conn_id and _connection(conn_id).conn_type in _TYPES_WITHOUT_ACCESS:
         raise DiffioConfigurationError(
@@ -213,11 +216,7 @@ def _filesystem(scheme: str, conn_id: str | None, uri: str, *, stated: bool) -> 
             advice="Name a connection that holds the store's credentials.",
         )
     try:
-        from airflow.sdk.io import attach
-    except ImportError:  # Airflow 2
-        from airflow.io.store import attach
-    try:
-        return attach(scheme, conn_id).fs
+        return open_filesystem(scheme, conn_id)
     except ImportError as error:
         raise _unserved(scheme, f"its library is missing: {error}") from error
     except ValueError as error:
@@ -235,7 +234,7 @@ def _unserved(scheme: str, reason: str) -> DiffioInputError:
         if extra
         else f"Install an Airflow provider for {scheme}://, or use another store or a local path."
     )
-    return DiffioInputError(f"Paths of the kind {scheme}:// can not be used: {reason}.", advice=advice)
+    return DiffioInputError(f"{scheme}:// paths do not work here: {reason}.", advice=advice)
 
 
 def _connection(conn_id: str) -> Any:

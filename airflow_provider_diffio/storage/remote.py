@@ -21,10 +21,10 @@ log = logging.getLogger(__name__)
 #: Read ahead per open file. The default of S3's filesystem is 50 MiB.
 READ_BLOCK_BYTES = 4 * 2**20
 
-#: Filesystems whose open file is an upload that nobody sees until it is finished, and whether finishing takes
-#: ``commit()`` after ``close()``. It takes knowing them: fsspec's base class has a ``commit`` and a
-#: ``discard`` that do nothing, and others have ones that publish at once. Subclasses may differ, so they
-#: are not meant.
+#: Filesystems whose open file is an upload that stays invisible until it is finished, and whether finishing
+#: takes ``commit()`` after ``close()``. They have to be listed: ``commit`` and ``discard`` of fsspec's base
+#: class do nothing, and those of other filesystems publish at once. Subclasses may differ, so they are not
+#: included.
 _UPLOADING = {
     "s3fs.core.S3FileSystem": True,
     "gcsfs.core.GCSFileSystem": True,
@@ -32,10 +32,11 @@ _UPLOADING = {
     "adlfs.spec.AzureBlobFileSystem": False,
 }
 
-#: Their open files. Google's filesystem has another for zonal buckets, which shows what it has got so far.
+#: The classes of their open files. For zonal buckets Google's filesystem has another class, whose files are
+#: visible while they are written.
 _UPLOADS = frozenset({"s3fs.core.S3File", "gcsfs.core.GCSFile", "adlfs.spec.AzureBlobFile"})
 
-#: What stores call the version of a file in ``info()``, the surest first.
+#: The keys of ``info()`` that hold a file's version, the most reliable first.
 _VERSION_KEYS = (
     "ETag",
     "etag",
@@ -57,7 +58,7 @@ class RemoteLocation(Location):
     key: str
     fs: Any = field(repr=False, compare=False)
 
-    def _look(self) -> FileFacts:
+    def _stat(self) -> FileFacts:
         info = self._info()
         if info.get("type") == "directory":
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
@@ -80,7 +81,7 @@ class RemoteLocation(Location):
                 yield relative, self._at(key, f"{self.uri.rstrip('/')}/{relative}")
 
     def _open_read(self) -> io.BufferedIOBase:
-        self._look()  # some stores open a directory as an empty file
+        self._stat()  # some stores open a directory as an empty file
         return RemoteReader(self.fs.open(self.key, "rb", **_blocks(self.fs, READ_BLOCK_BYTES)), self.uri)
 
     def _sink(self, overwrite: bool) -> Sink:
@@ -98,17 +99,17 @@ class RemoteLocation(Location):
         return info
 
     def _forget(self) -> None:
-        """Drop cached listings, from which ``info`` would answer about the past."""
+        """Drop cached listings, from which ``info`` would return old facts."""
         self.fs.invalidate_cache(self.key)
         self.fs.invalidate_cache(posixpath.dirname(self.key))
 
 
 class RemoteReader(io.BufferedIOBase):
     """
-    A seekable handle on a remote file, whose failures say what they mean.
+    A seekable handle on a remote file that turns failures into this package's errors.
 
-    :param handle: fsspec's own; closed with this one.
-    :param uri: the file, without credentials, for messages.
+    :param handle: fsspec's own handle; closed with this one.
+    :param uri: the file without credentials, for messages.
     """
 
     def __init__(self, handle: Any, uri: str) -> None:
@@ -117,15 +118,15 @@ class RemoteReader(io.BufferedIOBase):
         self._position = 0
 
     def readable(self) -> bool:
-        """Tell that it can be read."""
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
-        """Tell that it can be read from anywhere."""
+        """Return True."""
         return True
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Read ``size`` bytes, or fewer at the end of the file; all the rest when it is negative or None."""
+        """Read ``size`` bytes, fewer at the end of the file; all the rest if it is negative or None."""
         if self.closed:
             raise ValueError("I/O operation on closed file.")
         with store_failures("read", self._uri):
@@ -139,18 +140,18 @@ class RemoteReader(io.BufferedIOBase):
         return self.read(READ_BLOCK_BYTES if size < 0 else size)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        """Go to a place in the file, counted as for any file."""
+        """Move to a position in the file, as for any file."""
         with store_failures("read", self._uri):
             self._handle.seek(self._position)
             self._position = int(self._handle.seek(offset, whence))
         return self._position
 
     def tell(self) -> int:
-        """Give the place in the file."""
+        """Return the position in the file."""
         return self._position
 
     def close(self) -> None:
-        """Let go of the connection and the read-ahead."""
+        """Release the connection and the buffer."""
         if not self.closed:
             with suppress(Exception):  # everything that mattered has been read
                 self._handle.close()
@@ -158,7 +159,7 @@ class RemoteReader(io.BufferedIOBase):
 
 
 class _RemoteSink:
-    """What both ways of writing to a store have in common."""
+    """The common part of both ways to write to a store."""
 
     def __init__(self, location: RemoteLocation, *, overwrite: bool) -> None:
         self._location = location
@@ -167,7 +168,7 @@ class _RemoteSink:
         self._handle: Any = None
 
     def write(self, block: bytes) -> None:
-        """Pass some bytes on."""
+        """Pass some bytes to the store."""
         self._handle.write(block)
 
     def _refuse_to_replace(self) -> None:
@@ -177,15 +178,15 @@ class _RemoteSink:
 
 class UploadSink(_RemoteSink):
     """
-    Writes to a store in which an upload can not be seen until it is finished.
+    Writes to a store in which an upload is invisible until it is finished.
 
-    A process that is killed outright leaves an unfinished upload, which no listing shows; a lifecycle rule
-    of the bucket (such as S3's ``AbortIncompleteMultipartUpload``) removes it.
+    A killed process leaves an unfinished upload, which no listing shows. A lifecycle rule of the bucket (such
+    as S3's ``AbortIncompleteMultipartUpload``) removes it.
 
     :param location: the destination.
-    :param overwrite: whether a file that is there may be replaced. If not, the store is asked to refuse
-        when it finishes the upload, so that no race can be lost.
-    :param commits: whether the open file is finished by ``commit()``; otherwise by ``close()``.
+    :param overwrite: whether an existing file may be replaced. If not, the store itself refuses when it
+        finishes the upload, so that no other file is lost in a race.
+    :param commits: whether ``commit()`` finishes the open file; otherwise ``close()`` does.
     """
 
     def __init__(self, location: RemoteLocation, *, overwrite: bool, commits: bool) -> None:
@@ -193,7 +194,7 @@ class UploadSink(_RemoteSink):
         self._commits = commits
 
     def open(self) -> None:
-        """Get ready; the upload itself starts when the first block is full."""
+        """Get ready. The upload itself starts when the first block is full."""
         self._refuse_to_replace()
         options = {"autocommit": False} if self._commits else {}
         mode = "wb" if self._overwrite else "xb"
@@ -202,12 +203,12 @@ class UploadSink(_RemoteSink):
             self._fs.transaction.files.remove(self._handle)
         kind = _full_name(type(self._handle))
         if kind not in _UPLOADS:
-            raise NotImplementedError(f"this kind of bucket ({kind}) has no uploads that can be taken back")
+            raise NotImplementedError(f"this kind of bucket ({kind}) has no uploads that can be aborted")
 
     def publish(self) -> None:
         """Send the last block and finish the upload."""
         self._handle.close()
-        self._refuse_to_replace()  # s3fs does not ask the store to refuse when the file is empty
+        self._refuse_to_replace()  # for an empty file s3fs does not ask the store to refuse
         if self._commits:
             self._handle.commit()
 
@@ -220,7 +221,7 @@ class UploadSink(_RemoteSink):
                 self._handle.discard()
         except Exception as error:
             log.warning(
-                "Could not abort the upload to %s (%s). Nothing of it can be seen, but it may be charged"
+                "Could not abort the upload to %s (%s). It stays invisible, but the store may charge for it"
                 " until a lifecycle rule of the bucket removes it.",
                 self._location.uri,
                 type(error).__name__,
@@ -233,11 +234,11 @@ class UploadSink(_RemoteSink):
 
 class MoveSink(_RemoteSink):
     """
-    Writes to a store that shows a file while it is written: under a hidden name, moved when it is complete.
+    Writes to a store that shows a file while it is written: under a hidden name that is moved when complete.
 
     :param location: the destination.
-    :param overwrite: whether a file that is there may be replaced. If not, one that appears in the instant
-        between the last look and the move is lost: these stores offer no better.
+    :param overwrite: whether an existing file may be replaced. If not, a file that appears in the instant
+        between the last check and the move is lost: these stores offer nothing better.
     """
 
     def __init__(self, location: RemoteLocation, *, overwrite: bool) -> None:
@@ -247,7 +248,7 @@ class MoveSink(_RemoteSink):
         self._size_bytes = 0
 
     def open(self) -> None:
-        """Create the hidden file, and the directory when the store asks for one."""
+        """Create the hidden file, and the directory if the store needs one."""
         self._refuse_to_replace()
         try:
             self._handle = self._fs.open(self._part, "wb", **_blocks(self._fs, WRITE_BLOCK_BYTES))
@@ -261,7 +262,7 @@ class MoveSink(_RemoteSink):
         self._size_bytes += len(block)
 
     def publish(self) -> None:
-        """Close the hidden file, see that it is whole, and move it."""
+        """Close the hidden file, check that it is whole, and move it."""
         self._handle.close()
         self._fs.invalidate_cache(self._parent)
         arrived = self._fs.info(self._part)["size"]
@@ -280,12 +281,12 @@ class MoveSink(_RemoteSink):
         """Remove the hidden file."""
         if self._handle is None:
             return
-        with suppress(Exception):  # closing sends what is buffered, which is of no use any more
+        with suppress(Exception):  # closing sends the buffer, which is useless now
             self._handle.close()
         self._remove(self._part)
 
     def _move_around(self) -> None:
-        """Replace a file in a store that does not move onto one; put the old one back when that fails."""
+        """Replace a file in a store that cannot move onto one. Put the old one back if that fails."""
         displaced = self._beside()
         self._move(self._location.key, displaced)
         try:
@@ -296,7 +297,7 @@ class MoveSink(_RemoteSink):
         self._remove(displaced)
 
     def _move(self, source: str, target: str) -> None:
-        """Rename if the store can; not by fsspec's own ``mv``, to which ``[1]`` in a name is a pattern."""
+        """Rename if the store can, but not with fsspec's own ``mv``, which takes ``[1]`` for a pattern."""
         from fsspec import AbstractFileSystem
 
         if type(self._fs).mv is not AbstractFileSystem.mv or hasattr(self._fs, "_mv"):
@@ -323,9 +324,9 @@ def _full_name(cls: type) -> str:
 
 def _blocks(fs: Any, size_bytes: int) -> dict[str, int]:
     """
-    Ask for blocks of a size, where that means a buffer: the default of S3 costs 50 MiB per file.
+    Set the size of blocks where that means a buffer: S3's default costs 50 MiB per file.
 
-    To an SFTP server it would be the size of a packet, and end the connection.
+    For SFTP it would mean the size of a packet, and the server would drop the connection.
     """
     is_buffered = any(_full_name(cls) in _UPLOADING for cls in type(fs).__mro__)
     return {"block_size": size_bytes} if is_buffered else {}

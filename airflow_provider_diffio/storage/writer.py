@@ -1,4 +1,4 @@
-"""The write side of a location: count, digest, check, and only then publish."""
+"""Write a file: count, digest, check, and only then publish."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from airflow_provider_diffio.api.errors import DiffioTransferError
 from airflow_provider_diffio.storage.background import BackgroundWorker
 from airflow_provider_diffio.storage.errors import store_failures
 
-#: Bytes that are handed to a store at a time: also the size of a part of an upload to an object store.
+#: Most bytes passed to a store at a time; also the size of a part of an upload to an object store.
 WRITE_BLOCK_BYTES = 8 * 2**20
 
-#: From this length on a block is worth another thread, which computes the digest while the block is written
-#: and the next one comes in: it takes about as long as these two.
+#: Blocks of at least this size are hashed in another thread while they are written and the next one arrives.
+#: Hashing takes about as long as those two together.
 _HASH_IN_BACKGROUND_BYTES = 128 * 2**10
 
 _PART_SUFFIX = ".part"
@@ -25,24 +25,24 @@ _LONGEST_STEM_BYTES = 200
 
 
 class Sink(Protocol):
-    """One way to write a file so that nobody sees it before it is published."""
+    """A way to write a file that stays invisible until it is published."""
 
     def open(self) -> None:
-        """Prepare to write; nothing is visible at the destination."""
+        """Prepare to write. Nothing becomes visible at the destination."""
 
     def write(self, block: bytes) -> None:
-        """Take some bytes, at most :data:`WRITE_BLOCK_BYTES`."""
+        """Append some bytes, at most :data:`WRITE_BLOCK_BYTES`."""
 
     def publish(self) -> None:
         """Make the whole file appear at the destination, in one step."""
 
     def discard(self) -> None:
-        """Remove every trace, whatever state the writing is in. Never raises."""
+        """Remove every trace, in any state. Never raises."""
 
 
 class Writer:
     """
-    Takes the bytes of one file. Get one from :meth:`Location.writer`, which publishes the file.
+    Takes the bytes of one file. :meth:`Location.writer` makes one and publishes the file.
 
     :ivar uri: where the file will be.
     :ivar size_bytes: bytes written so far.
@@ -70,9 +70,9 @@ class Writer:
         Append some bytes.
 
         :param data: any number of bytes.
-        :return: how many bytes it took: all of them.
-        :raises DiffioError: when the store can not take them.
-        :raises ValueError: when the ``with`` block is over.
+        :return: the number of bytes: all are written.
+        :raises DiffioError: when the store does not accept them.
+        :raises ValueError: after the ``with`` block.
         """
         if not self._open:
             raise ValueError(f"{self.uri} is not open for writing any more.")
@@ -86,10 +86,10 @@ class Writer:
 
     def expect(self, *, size_bytes: int | None = None, sha256: str | None = None) -> None:
         """
-        State what must have been written when the block ends; otherwise nothing is published.
+        State what the block has to write; otherwise nothing is published.
 
-        :param size_bytes: the file's length, when it is known.
-        :param sha256: the file's SHA-256 in hexadecimal, when it is known.
+        :param size_bytes: the file's length, None if unknown.
+        :param sha256: the file's SHA-256 in hexadecimal, None if unknown.
         """
         if size_bytes is not None:
             self._expected_size = size_bytes
@@ -98,18 +98,18 @@ class Writer:
 
     def check(self, check: Callable[[Writer], None]) -> None:
         """
-        Have something called when all bytes are written, before they are published.
+        Add a function to call after all bytes are written and before they are published.
 
-        :param check: is given this writer; when it raises, nothing is published and the error is passed on.
+        :param check: gets this writer. If it raises, nothing is published and the error is passed on.
         """
         self._checks.append(check)
 
     def verify(self) -> None:
         """
-        Hold what was written against :meth:`expect` and :meth:`check`. The ``with`` block does this at its
-        end.
+        Compare what was written with :meth:`expect` and run :meth:`check`. The ``with`` block does this at
+        its end.
 
-        :raises DiffioTransferError: when it is not what was expected.
+        :raises DiffioTransferError: when something else was expected.
         """
         if self._expected_size not in (None, self.size_bytes):
             raise DiffioTransferError(
@@ -142,10 +142,10 @@ class Writer:
 @contextmanager
 def publishing(sink: Sink, uri: str) -> Iterator[Writer]:
     """
-    Write through a sink: published when the block ends normally, discarded when it ends in any other way.
+    Write through a sink: publish when the block ends normally, discard when it ends in any other way.
 
-    :param sink: takes the bytes.
-    :param uri: the destination, without credentials, for messages.
+    :param sink: writes the bytes.
+    :param uri: the destination without credentials, for messages.
     """
     writer = Writer(sink, uri)
     try:
@@ -163,14 +163,14 @@ def publishing(sink: Sink, uri: str) -> Iterator[Writer]:
 
 
 def part_name(name: str) -> str:
-    """Make up a hidden name, next to ``name``, that no other writer uses."""
+    """Return a hidden name beside ``name`` that no other writer uses."""
     return f".{_stem(name)}.{uuid.uuid4().hex}{_PART_SUFFIX}"
 
 
 def is_part_name(candidate: str, name: str) -> bool:
-    """Tell whether :func:`part_name` could have made ``candidate`` up for ``name``."""
-    made_up = rf"\.{re.escape(_stem(name))}\.[0-9a-f]{{32}}{re.escape(_PART_SUFFIX)}"
-    return re.fullmatch(made_up, candidate, re.DOTALL) is not None
+    """Tell whether :func:`part_name` could have returned ``candidate`` for ``name``."""
+    pattern = rf"\.{re.escape(_stem(name))}\.[0-9a-f]{{32}}{re.escape(_PART_SUFFIX)}"
+    return re.fullmatch(pattern, candidate, re.DOTALL) is not None
 
 
 def _stem(name: str) -> str:

@@ -12,9 +12,10 @@ import time
 from collections.abc import Awaitable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakKeyDictionary
 
+from airflow_provider_diffio._compat import find_connection
 from airflow_provider_diffio.api.errors import (
     DiffioAuthenticationError,
     DiffioError,
@@ -248,19 +249,7 @@ async def read_settings(conn_id: str) -> ClientSettings:
     """
     from airflow_provider_diffio.hooks.connection import DiffioConnection
 
-    return DiffioConnection.read(await _find_connection(conn_id)).settings
-
-
-async def _find_connection(conn_id: str) -> Any:
-    from airflow.providers.common.compat.connection import get_async_connection
-    from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
-
-    try:
-        return await get_async_connection(conn_id)
-    except AirflowNotFoundException:
-        # Under dag.test() of Airflow 3 the asynchronous look-up finds nothing, though the connection is
-        # there. One that is really missing is missing for the synchronous look-up, too.
-        return await asyncio.to_thread(BaseHook.get_connection, conn_id)
+    return DiffioConnection.read(await find_connection(conn_id)).settings
 
 
 async def sleep_until(moment: float) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.triggers import BaseEventTrigger
 from airflow.triggers.base import TriggerEvent
 
+from airflow_provider_diffio._compat import load_asset_state, save_asset_state
 from airflow_provider_diffio.triggers._shared_poller import read_settings
 from airflow_provider_diffio.triggers._watermark import (
     CONCURRENCY,
@@ -137,7 +138,7 @@ class DiffioGenerationEventTrigger(BaseEventTrigger):
 
     async def _open_book(self, listed: Sequence[Listed]) -> tuple[ReportBook, bool]:
         """Return the stored book, or a new one and True."""
-        book = ReportBook.restore(self.status, await self._stored("get", self._store_key))
+        book = ReportBook.restore(self.status, await load_asset_state(self, self._store_key))
         if book is not None:
             return book, False
         since = time.time() - self.lookback if self.lookback else None
@@ -145,22 +146,9 @@ class DiffioGenerationEventTrigger(BaseEventTrigger):
 
     def _saver(self, state: dict[str, Any]) -> Save:
         async def save() -> None:
-            await self._stored("set", self._store_key, state)
+            await save_asset_state(self, self._store_key, state)
 
         return save
-
-    async def _stored(self, name: str, *arguments: Any) -> Any:
-        """Call ``get`` or ``set`` of the watched asset's state store; None where there is none."""
-        accessors = getattr(self, "asset_state_store", None)
-        # One trigger can serve several assets, when they were made by hand; the first by name holds it.
-        stores = {**getattr(accessors, "_by_name", {}), **getattr(accessors, "_by_uri", {})}
-        if not stores:
-            return None
-        store = stores[min(stores)]
-        # Airflow 3.3.0 and 3.3.1 have the blocking methods alone.
-        if hasattr(store, f"a{name}"):
-            return await getattr(store, f"a{name}")(*arguments)
-        return await asyncio.to_thread(getattr(store, name), *arguments)
 
     @property
     def _store_key(self) -> str:

@@ -11,15 +11,23 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_diffio.api import endpoints
 from airflow_provider_diffio.api.errors import DiffioError
-from airflow_provider_diffio.api.polling import Failed, GenerationWait, PollAgain, Succeeded
-from airflow_provider_diffio.steps.base import kill_notice
-from airflow_provider_diffio.steps.wait import ProgressLog, event_status
+from airflow_provider_diffio.api.polling import (
+    DEFAULT_MAX_POLL_INTERVAL,
+    DEFAULT_POLL_INTERVAL,
+    Failed,
+    GenerationWait,
+    PollAgain,
+    Succeeded,
+    WaitSpec,
+    outcome,
+)
+from airflow_provider_diffio.api.progress_log import ProgressLog, kill_notice
 from airflow_provider_diffio.triggers._shared_poller import SharedPoller, join_shared_poller, sleep_until
 
 
 class DiffioGenerationTrigger(BaseTrigger):
     """
-    Fires when a generation is over, when the deadline passes, or when asking about it is hopeless.
+    Fires when a generation is over, when the deadline passes, or when polling it is hopeless.
 
     The arguments are stored in Airflow's database in plain text; they hold ids and times, no secret. Times
     are absolute, so that a restarted triggerer goes on instead of starting over. The event's ``status`` is
@@ -27,7 +35,7 @@ class DiffioGenerationTrigger(BaseTrigger):
 
     :param generation_id: the generation.
     :param project_id: its project, which speeds up Diffio's lookup.
-    :param diffio_conn_id: id of the Diffio connection.
+    :param diffio_conn_id: id of the Diffio connection; ``diffio_default`` by default.
     :param started_at: when the waiting began, in seconds since the epoch.
     :param deadline: when to give up, in seconds since the epoch.
     :param not_before: no event before this time, in seconds since the epoch: an event within seconds of the
@@ -45,49 +53,32 @@ class DiffioGenerationTrigger(BaseTrigger):
         started_at: float,
         deadline: float,
         not_before: float = 0.0,
-        poll_interval: float = 5.0,
-        max_poll_interval: float = 180.0,
+        poll_interval: float = DEFAULT_POLL_INTERVAL,
+        max_poll_interval: float = DEFAULT_MAX_POLL_INTERVAL,
     ) -> None:
         super().__init__()
-        self.generation_id = generation_id
-        self.project_id = project_id
+        self.wait = WaitSpec(
+            generation_id, project_id, started_at, deadline, poll_interval, max_poll_interval
+        )
         self.diffio_conn_id = diffio_conn_id
-        self.started_at = started_at
-        self.deadline = deadline
         self.not_before = not_before
-        self.poll_interval = poll_interval
-        self.max_poll_interval = max_poll_interval
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the class's path, and the arguments to make it again from."""
         return (
             f"{type(self).__module__}.{type(self).__qualname__}",
             {
-                "generation_id": self.generation_id,
-                "project_id": self.project_id,
+                **self.wait.to_dict(),
                 "diffio_conn_id": self.diffio_conn_id,
-                "started_at": self.started_at,
-                "deadline": self.deadline,
                 "not_before": self.not_before,
-                "poll_interval": self.poll_interval,
-                "max_poll_interval": self.max_poll_interval,
             },
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Wait, and send one event: ``status``, ``diffio_conn_id`` and the fields of the wait."""
         status = await self._status()
         await sleep_until(self.not_before)
-        yield TriggerEvent(
-            {
-                "status": status,
-                "generation_id": self.generation_id,
-                "project_id": self.project_id,
-                "diffio_conn_id": self.diffio_conn_id,
-                "started_at": self.started_at,
-                "deadline": self.deadline,
-                "poll_interval": self.poll_interval,
-                "max_poll_interval": self.max_poll_interval,
-            }
-        )
+        yield TriggerEvent({"status": status, "diffio_conn_id": self.diffio_conn_id, **self.wait.to_dict()})
 
     async def on_kill(self) -> None:
         """
@@ -96,7 +87,7 @@ class DiffioGenerationTrigger(BaseTrigger):
         It is called for a user's kill, and also when the task is cleared or another triggerer takes over, so
         it is no reason to give anything up.
         """
-        self.log.warning("%s", kill_notice(self.generation_id))
+        self.log.warning("%s", kill_notice(self.wait.generation_id))
 
     async def _status(self) -> str:
         from airflow.providers.common.compat.sdk import AirflowNotFoundException
@@ -104,28 +95,23 @@ class DiffioGenerationTrigger(BaseTrigger):
         poller = join_shared_poller(self.diffio_conn_id)
         try:
             await self._open(poller)
-            return event_status(await self._wait(poller))
+            return outcome(await self._wait(poller))
         except (DiffioError, AirflowNotFoundException) as error:
-            # The resumed task runs into the same, and says so where its user polls.
-            self.log.error("Waiting ends: %s", error)  # noqa: TRY400 - the sentence says it all
+            # The resumed task runs into the same, and says so where its user looks.
+            self.log.error("The wait ends: %s", error)  # noqa: TRY400 - the sentence says it all
             return "error"
         finally:
             await poller.leave()
 
     async def _wait(self, poller: SharedPoller) -> Succeeded | Failed:
-        waiting = GenerationWait(
-            generation_id=self.generation_id,
-            project_id=self.project_id,
-            started_at=self.started_at,
-            deadline=self.deadline,
-            poll_interval=self.poll_interval,
-            max_poll_interval=self.max_poll_interval,
-        )
-        call = endpoints.poll_generation(self.generation_id, self.project_id)
+        spec = self.wait
+        waiting = GenerationWait(spec)
+        call = endpoints.poll_generation(spec.generation_id, spec.project_id)
         progress_log = ProgressLog(self.log)
-        await poller.wait_first_allowed(waiting.begin(time.time(), self.not_before).at, self.deadline)
+        first = waiting.begin(time.time(), self.not_before)
+        await poller.wait_first_allowed(first.at, spec.deadline)
         while True:
-            await poller.wait_allowed(self.deadline)
+            await poller.wait_allowed(spec.deadline)
             try:
                 progress = await poller.poll(call)
             except DiffioError as error:
@@ -134,8 +120,8 @@ class DiffioGenerationTrigger(BaseTrigger):
             else:
                 decision = waiting.on_progress(progress, time.time())
                 if isinstance(decision, PollAgain):
-                    # How it ended is told by the task, which polls itself.
-                    progress_log.seen(progress)
+                    # How it ended is told by the task, which polls once more itself.
+                    progress_log.progress(progress)
                 del progress  # not kept through the wait, by thousands
             if not isinstance(decision, PollAgain):
                 return decision
@@ -151,7 +137,7 @@ class DiffioGenerationTrigger(BaseTrigger):
             except (DiffioError, AirflowNotFoundException):
                 raise
             except Exception as error:
-                if time.time() >= self.deadline:
+                if time.time() >= self.wait.deadline:
                     raise
                 self.log.warning("Could not read the connection yet: %s", type(error).__name__)
-                await asyncio.sleep(self.poll_interval)
+                await asyncio.sleep(self.wait.poll_interval)

@@ -130,7 +130,7 @@ def test_a_host_of_no_proxy_is_reached_directly(
     monkeypatch.setenv("HTTPS_PROXY", server.url)
     monkeypatch.setenv("NO_PROXY", "diffio.invalid")
     server.play(answer(status=502))
-    assert "can not be resolved" in failure_of(carry, "https://api.diffio.invalid").message
+    assert "cannot be resolved" in failure_of(carry, "https://api.diffio.invalid").message
     assert server.requests == []
 
 
@@ -157,7 +157,7 @@ def test_a_proxy_of_the_connection_is_asked_for_every_host(
 def test_a_proxy_that_is_not_there_is_named_as_the_trouble(carry: Caller) -> None:
     settings = {"proxy": f"http://me:hunter2@127.0.0.1:{closed_port()}"}
     failure = failure_of(carry, "https://api.diffio.test", UNKEYED, **settings)
-    assert failure.message == "No answer from api.diffio.test: the proxy did not pass the request on."
+    assert failure.message == "No response from api.diffio.test: the proxy did not pass the request on."
     assert "hunter2" not in everything_said(failure)
 
 
@@ -174,20 +174,20 @@ def closed_port() -> int:
     return port
 
 
-def test_a_refused_connection_is_described_and_bought_nothing(carry: Caller) -> None:
+def test_a_refused_connection_is_described_and_started_nothing(carry: Caller) -> None:
     port = closed_port()
     failure = failure_of(carry, f"http://127.0.0.1:{port}", UNKEYED)
-    assert failure.message == f"No answer from 127.0.0.1:{port}: it refused the connection."
+    assert failure.message == f"No response from 127.0.0.1:{port}: it refused the connection."
     assert not failure.may_be_billed
 
 
-def test_a_wrong_host_is_described_and_bought_nothing(carry: Caller) -> None:
+def test_a_wrong_host_is_described_and_started_nothing(carry: Caller) -> None:
     failure = failure_of(carry, "https://api.diffio.invalid", UNKEYED)
-    assert failure.message == "No answer from api.diffio.invalid: its name can not be resolved."
+    assert failure.message == "No response from api.diffio.invalid: its name cannot be resolved."
     assert not failure.may_be_billed
 
 
-def test_silence_is_described_and_may_have_bought_something(carry: Caller, server: Scripted) -> None:
+def test_silence_is_described_and_may_have_started_something(carry: Caller, server: Scripted) -> None:
     server.play(hang)
     failure = failure_of(carry, server, UNKEYED, timeout=0.2)
     assert failure.message.endswith(": nothing came for 0.2 s.")
@@ -198,7 +198,7 @@ def test_a_reset_is_described(carry: Caller, server: Scripted) -> None:
     server.play(reset)
     failure = failure_of(carry, server, UNKEYED)
     assert re.fullmatch(
-        r"No answer from 127\.0\.0\.1:\d+: (the connection broke|connection .*)\.", failure.message
+        r"No response from 127\.0\.0\.1:\d+: (the connection broke|connection .*)\.", failure.message
     )
     assert failure.may_be_billed
 
@@ -209,11 +209,11 @@ def begin_and_hang(connection: Any) -> None:
 
 
 GARBLED: list[tuple[str, Step, str]] = [
-    ("cut off", answer(b'{"projects"', length=99), "the connection broke in the middle of the answer"),
+    ("cut off", answer(b'{"projects"', length=99), "the connection broke in the middle of the response"),
     (
         "cut off in chunks",
         b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
-        "the connection broke in the middle of the answer",
+        "the connection broke in the middle of the response",
     ),
     ("stuck", begin_and_hang, "nothing came for 0.3 s"),
     ("no http", b"SSH-2.0-OpenSSH_9.6\r\n", "connection broke|status line"),
@@ -267,13 +267,13 @@ def flood(connection: Any) -> None:
 
 def test_a_gigantic_answer_is_not_read_to_its_end(carry: Caller, server: Scripted) -> None:
     server.play(flood)
-    assert failure_of(carry, server).message == "list_projects answered more than 16777216 bytes."
+    assert failure_of(carry, server).message == "list_projects responded with more than 16777216 bytes."
 
 
 def test_a_small_answer_that_unpacks_to_a_gigantic_one_is_refused(carry: Caller, server: Scripted) -> None:
     body = gzip.compress(b"[" * 20 * 1024 * 1024)
     server.play(answer(body, headers={"Content-Encoding": "gzip"}))
-    assert "answered more than" in failure_of(carry, server).message
+    assert "responded with more than" in failure_of(carry, server).message
 
 
 # --- TLS --------------------------------------------------------------------------------------------------
@@ -345,7 +345,9 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_certificate_that_is_not_trusted_is_described(carry: Caller, certificate: Path) -> None:
     with tls_port(certificate) as port:
         failure = failure_of(carry, f"https://127.0.0.1:{port}", UNKEYED)
-    assert failure.message.startswith(f"No answer from 127.0.0.1:{port}: its TLS certificate is not trusted")
+    assert failure.message.startswith(
+        f"No response from 127.0.0.1:{port}: its TLS certificate is not trusted"
+    )
     assert not failure.may_be_billed
 
 

@@ -242,7 +242,7 @@ def test_an_empty_thing_that_is_no_object_is_not_taken_for_one(empty: Any) -> No
 
 
 def test_an_object_too_deep_to_write_is_refused() -> None:
-    with pytest.raises(DiffioInputError, match="params can not be sent as JSON"):
+    with pytest.raises(DiffioInputError, match="params cannot be sent as JSON"):
         endpoints.create_generation("p", params=deep())
 
 

@@ -126,7 +126,7 @@ def test_an_error_says_what_where_and_what_to_do() -> None:
     error = refused(KEYED, 402, api("Payment failed.", "paymentFailed"))
     assert str(error) == (
         "Payment failed. [endpoint diffio-4.6-flash-generation, HTTP 402, code paymentFailed, project p]"
-        " Settle it in Diffio's billing portal, or raise the key's limit; nothing was bought."
+        " Settle it in Diffio's billing portal, or raise the key's limit. This call started no generation."
     )
     assert repr(error) == f"<DiffioBillingError: {error}>"
 
@@ -200,10 +200,10 @@ def test_nothing_else_may_be_billed(call: Any) -> None:
 def test_a_lost_answer_about_a_generation_may_be_billed() -> None:
     error = connection_error(UNKEYED, "nothing came for 60 s", "api.diffio.ai")
     assert error.may_be_billed
-    assert error.message == "No answer from api.diffio.ai: nothing came for 60 s."
+    assert error.message == "No response from api.diffio.ai: nothing came for 60 s."
 
 
-def test_a_request_that_was_never_sent_bought_nothing() -> None:
+def test_a_request_that_was_never_sent_started_nothing() -> None:
     error = connection_error(UNKEYED, "it refused the connection", "api.diffio.ai", sent=False)
     assert not error.may_be_billed
     assert "billed" not in str(error)
@@ -220,8 +220,8 @@ def answered(
 @pytest.mark.parametrize(
     ("headers", "body", "says"),
     [
-        ({"Content-Type": "text/html; charset=utf-8"}, b"<p>", "answered text/html instead of JSON"),
-        ({}, b"{}", "answered no content type instead of JSON"),
+        ({"Content-Type": "text/html; charset=utf-8"}, b"<p>", "responded with text/html instead of JSON"),
+        ({}, b"{}", "responded with no content type instead of JSON"),
         (JSON, b"<html>", "not a JSON object"),
         (JSON, b"[]", "not a JSON object"),
         (JSON, b"", "not a JSON object"),
@@ -239,7 +239,7 @@ def test_a_success_that_can_not_be_read_may_be_billed(
     assert error.status_code == 200
 
 
-def test_a_redirect_bought_nothing() -> None:
+def test_a_redirect_started_nothing() -> None:
     error = answered(UNKEYED, 302, {"Location": "https://elsewhere.test"}, b"")
     assert not error.may_be_billed
     assert "redirect" in error.message

@@ -66,7 +66,9 @@ def test_things_in_a_list_that_are_no_objects_are_skipped() -> None:
 
 
 def test_a_missing_field_inside_a_list_is_named_with_its_place() -> None:
-    with pytest.raises(DiffioResponseError, match=r"answer of the_endpoint has no usable 'items\[1\].keyId'"):
+    with pytest.raises(
+        DiffioResponseError, match=r"response of the_endpoint has no usable 'items\[1\].keyId'"
+    ):
         answer(items=[{"keyId": "k"}, {}]).need_objects("items", models.ApiKey.read)
 
 
@@ -109,7 +111,7 @@ def test_the_fields_that_are_needed_are_enough(read: Any, fields: dict[str, Any]
 def test_a_needed_field_that_is_missing_or_unusable_is_named(
     read: Any, fields: dict[str, Any], name: str, worse: Any
 ) -> None:
-    with pytest.raises(DiffioResponseError, match=f"answer of the_endpoint has no usable '{name}'"):
+    with pytest.raises(DiffioResponseError, match=f"response of the_endpoint has no usable '{name}'"):
         read(JSONFields({**fields, name: worse}, "the_endpoint"))
     with pytest.raises(DiffioResponseError, match=name):
         read(JSONFields({key: value for key, value in fields.items() if key != name}, "the_endpoint"))

@@ -8,15 +8,20 @@ import pytest
 
 from airflow_provider_diffio.api import errors
 from airflow_provider_diffio.api.models import GenerationProgress, StageProgress
-from airflow_provider_diffio.api.polling import Failed, GenerationWait, PollAgain, Succeeded, check_intervals
+from airflow_provider_diffio.api.polling import (
+    Failed,
+    GenerationWait,
+    PollAgain,
+    Succeeded,
+    WaitSpec,
+    check_intervals,
+)
 
 NOW = 1_800_000_000.0
 
 
 def wait(timeout: float = 3600, **options: Any) -> GenerationWait:
-    return GenerationWait(
-        generation_id="g", project_id="p", started_at=NOW, deadline=NOW + timeout, **options
-    )
+    return GenerationWait(WaitSpec("g", "p", started_at=NOW, deadline=NOW + timeout, **options))
 
 
 def seen(status: str, **fields: Any) -> GenerationProgress:
@@ -89,10 +94,10 @@ def test_no_look_is_planned_beyond_the_deadline() -> None:
 @pytest.mark.parametrize(
     "error",
     [
-        errors.DiffioConnectionError("No answer."),
+        errors.DiffioConnectionError("No response."),
         errors.DiffioServerError("Down."),
         errors.DiffioRateLimitError("Slow down."),
-        errors.DiffioResponseError("answered text/html"),
+        errors.DiffioResponseError("responded with text/html"),
     ],
 )
 def test_an_outage_is_ridden_out_until_the_deadline(error: errors.DiffioError) -> None:
@@ -101,7 +106,7 @@ def test_an_outage_is_ridden_out_until_the_deadline(error: errors.DiffioError) -
         assert isinstance(waiting.on_error(error, NOW + second), PollAgain)
     timeout = failure(waiting.on_error(error, NOW + 100))
     assert isinstance(timeout, errors.DiffioGenerationTimeoutError)
-    assert timeout.message.endswith(f"last seen: nothing. The last look failed: {error.message}")
+    assert timeout.message.endswith(f"last seen: nothing. The last poll failed: {error.message}")
 
 
 def test_trouble_that_passed_is_not_reported() -> None:

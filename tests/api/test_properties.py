@@ -15,7 +15,7 @@ from airflow_provider_diffio.api import endpoints
 from airflow_provider_diffio.api.errors import DiffioError
 from airflow_provider_diffio.api.models import EdgeUpload, GenerationProgress, secrets_of, secrets_of_url
 from airflow_provider_diffio.api.poll_interval import Observation
-from airflow_provider_diffio.api.polling import GenerationWait, PollAgain
+from airflow_provider_diffio.api.polling import GenerationWait, PollAgain, WaitSpec
 from airflow_provider_diffio.api.responses import read_response
 from airflow_provider_diffio.api.retry import parse_retry_after
 from airflow_provider_diffio.api.settings import ClientSettings
@@ -167,11 +167,14 @@ def test_any_next_look_is_later_than_now_and_not_after_the_deadline(
     started = 1_800_000_000.0
     now = started + elapsed
     waiting = GenerationWait(
-        generation_id="g",
-        started_at=started,
-        deadline=started + deadline,
-        poll_interval=interval,
-        max_poll_interval=longest,
+        WaitSpec(
+            "g",
+            None,
+            started_at=started,
+            deadline=started + deadline,
+            poll_interval=interval,
+            max_poll_interval=longest,
+        )
     )
     decision = waiting.on_error(PassingError("down", retry_after=retry_after), now)
     if now >= started + deadline:

@@ -138,7 +138,7 @@ def test_each_try_is_logged(carry: Caller, server: Scripted, caplog: pytest.LogC
 # --- money ------------------------------------------------------------------------------------------------
 
 
-def bought(sandbox: Sandbox) -> int:
+def billed(sandbox: Sandbox) -> int:
     count: int = sandbox.ledger()["totals"]["generations"]
     return count
 
@@ -154,7 +154,7 @@ def test_a_generation_without_a_key_is_sent_once(carry: Caller, sandbox: Sandbox
     with pytest.raises(errors.DiffioConnectionError) as caught:
         carry(sandbox, endpoints.create_generation(project))
     assert requested(sandbox, "-generation") == 1
-    assert bought(sandbox) == (1 if kind == "reset-after" else 0)
+    assert billed(sandbox) == (1 if kind == "reset-after" else 0)
     assert caught.value.may_be_billed
     assert caught.value.project_id == project
 
@@ -167,7 +167,7 @@ def test_a_generation_with_a_key_is_sent_again_and_billed_once(
     sandbox.add_fault(kind, path="/v1/*-generation", times=2)
     generation = carry(sandbox, call)
     assert requested(sandbox, "-generation") == 3
-    assert bought(sandbox) == 1
+    assert billed(sandbox) == 1
     assert generation.idempotent_replay is (kind == "reset-after")
 
 

@@ -43,9 +43,13 @@ def test_one_failure_is_no_outage() -> None:
 
 @pytest.mark.parametrize(
     "error",
-    [DOWN, errors.DiffioConnectionError("No answer."), errors.DiffioResponseError("answered text/html")],
+    [
+        DOWN,
+        errors.DiffioConnectionError("No response."),
+        errors.DiffioResponseError("responded with text/html"),
+    ],
 )
-def test_an_outage_holds_everybody_back_and_lines_them_up(error: errors.DiffioError) -> None:
+def test_an_outage_delays_all_and_spreads_them_out(error: errors.DiffioError) -> None:
     throttle = Throttle()
     for _ in range(3):
         throttle.on_error(error, 10.0, 10.0)

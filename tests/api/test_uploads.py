@@ -411,7 +411,7 @@ def test_an_open_file_is_a_stream_with_its_own_name(tmp_path: Path) -> None:
 def test_a_stream_without_seek_is_refused() -> None:
     read, write = os.pipe()
     os.close(write)
-    with os.fdopen(read, "rb") as stream, pytest.raises(errors.DiffioInputError, match="can not seek"):
+    with os.fdopen(read, "rb") as stream, pytest.raises(errors.DiffioInputError, match="cannot seek"):
         source_of(stream)
 
 

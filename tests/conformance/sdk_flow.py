@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def restore(client: Any, recording: str, folder: Path) -> dict[str, Any]:
-    """Upload, order twice under one key, wait, download, list."""
+    """Upload, start twice under one key, wait, download, list."""
     model = "diffio-4.6-flash" if version("diffio") >= "0.3" else "diffio-4.0-flash"
     project = client.create_project(filePath=recording)
     project_id = project.apiProjectId

@@ -320,9 +320,9 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     from airflow.providers.common.compat.sdk import DAG
 
     from airflow_provider_diffio.hooks import DiffioHook
-    from airflow_provider_diffio.steps.wait import Wait
+    from airflow_provider_diffio.steps.wait import check_waiting
 
-    test, begin = DAG.test, Wait.of_task
+    test = DAG.test
 
     def test_at_once(dag: Any, *arguments: Any, **options: Any) -> Any:
         for task in dag.tasks:
@@ -332,14 +332,14 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
                 fields["poke_interval"] = 0.1
         return test(dag, *arguments, **options)
 
-    def begin_soon(task: Any, *arguments: Any) -> Any:
+    def begin_soon(task: Any) -> None:
         task.poll_interval = 0.1
-        return begin(task, *arguments)
+        check_waiting(task)
 
     wait = partialmethod(DiffioHook.wait_for_generation, poll_interval=0.1)
     monkeypatch.setattr(DiffioHook, "wait_for_generation", wait)
     monkeypatch.setattr(DAG, "test", test_at_once)
-    monkeypatch.setattr(Wait, "of_task", begin_soon)
+    monkeypatch.setattr("airflow_provider_diffio.steps.wait.check_waiting", begin_soon)
     monkeypatch.setattr("airflow_provider_diffio.steps.wait.MIN_DEFERRAL", 0.0)
 
 

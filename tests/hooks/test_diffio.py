@@ -39,7 +39,7 @@ def test_the_connection_test_says_as_whom(hook: DiffioHook, sandbox: Sandbox) ->
         ({"password": "wrong"}, "API key"),
         ({"password": ""}, "password is empty"),
         ({"host": "http://127.0.0.1:9"}, "refused the connection"),
-        ({"host": "https://no-such-host.invalid"}, "can not be resolved"),
+        ({"host": "https://no-such-host.invalid"}, "cannot be resolved"),
         ({"host": "http://api.diffio.ai"}, "plain http"),
         ({"host": "https://user:secret@example.com"}, "no usable base URL"),
         ({"extra": {"timeout": "soon"}}, "timeout"),

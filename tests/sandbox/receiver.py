@@ -36,15 +36,15 @@ class Receiver:
 
 @contextmanager
 def receiver(statuses: Sequence[int] = (), headers: dict[str, str] | None = None) -> Iterator[Receiver]:
-    """A receiver that answers with ``statuses`` in turn, and with 200 after that."""
+    """A receiver that responds with ``statuses`` in turn, and with 200 after that."""
     post = Receiver()
-    answers = iter(statuses)
+    responses = iter(statuses)
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             names = {name.lower(): value for name, value in self.headers.items()}
-            self.send_response(next(answers, 200))
+            self.send_response(next(responses, 200))
             for name, value in (headers or {}).items():
                 self.send_header(name, value)
             self.end_headers()

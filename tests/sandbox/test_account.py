@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from typing import Any
+
 import pytest
 
 from tests.sandbox.wire import JSONObject, Wire
@@ -50,6 +53,94 @@ def test_projects_belong_to_the_key_that_made_them(wire: Wire) -> None:
     assert wire.post("diffio-4.6-flash-generation", {"apiProjectId": project_id}, key=key).status == 403
     wire.uploaded(key=key)
     assert len(wire.ok("list_projects", key=key)["projects"]) == 1
+
+
+DOWNLOADER = ("projects:read", "projects:write", "generations:read", "generations:write", "artifacts:read")
+
+
+def test_a_key_can_be_limited_to_projects(wire: Wire) -> None:
+    inside, outside = wire.uploaded(), wire.uploaded()
+    key = wire.sandbox.add_key(*DOWNLOADER, "usage:read", resourceBounds={"projectIds": [inside]})
+    refusal = {"error": "API key is limited to other projects."}
+    assert [it["apiProjectId"] for it in wire.ok("list_projects", key=key)["projects"]] == [inside]
+    generation_id = wire.generation(inside, key=key)
+    wire.finished(generation_id)
+    assert wire.ok("usage/summary", key=key)["usage"]["periods"][0]["totalCents"] == 1
+    assert wire.ok("usage/summary")["usage"]["periods"] == []
+    for path, body in (
+        ("diffio-4.6-flash-generation", {"apiProjectId": outside}),
+        ("complete_project_upload", {"apiProjectId": outside}),
+        ("list_project_generations", {"apiProjectId": outside}),
+        ("get_generation_progress", {"generationId": wire.generation(outside)}),
+        ("create_project", {"fileName": "a.wav"}),
+    ):
+        response = wire.post(path, body, key=key)
+        assert (response.status, response.body) == (403, refusal), path
+    body = {"generationId": generation_id, "apiProjectId": inside}
+    assert wire.post("get_generation_download", body, key=key).status == 200
+
+
+def test_limits_are_kept_when_a_key_is_rotated_and_checked_when_it_is_made(wire: Wire) -> None:
+    inside = wire.uploaded()
+    made = wire.ok(
+        "api_keys/create",
+        {"label": "child", "scopes": ["projects:read"], "resourceBounds": {"projectIds": [inside]}},
+    )
+    rotated = wire.ok("api_keys/rotate", {"keyId": made["keyId"]})["key"]
+    assert len(wire.ok("list_projects", key=rotated)["projects"]) == 1
+    assert wire.post(
+        "api_keys/create", {"label": "x", "scopes": [], "resourceBounds": {"projectIds": "proj_123"}}
+    ).body == {"error": "resourceBounds.projectIds must be an array of strings."}
+
+
+@pytest.mark.parametrize(
+    ("permissions", "status"),
+    [
+        ({"read": True, "write": True}, 200),
+        ({"read": True, "write": True, "downloadGenerations": True}, 200),
+        ({"read": True, "write": True, "downloadGenerations": False}, 403),
+    ],
+)
+def test_a_key_from_before_scopes_may_be_kept_from_downloads(
+    wire: Wire, permissions: JSONObject, status: int
+) -> None:
+    key = wire.sandbox.add_key(permissions=permissions)
+    project_id = wire.uploaded(key=key)
+    generation_id = wire.generation(project_id, key=key)
+    ids = {"generationId": generation_id, "apiProjectId": project_id}
+    while wire.ok("get_generation_progress", ids, key=key)["status"] != "complete":
+        time.sleep(0.02)
+    response = wire.post("get_generation_download", ids, key=key)
+    assert response.status == status
+    if status == 403:
+        assert response.body == {"error": "API key is not allowed to download generations."}
+
+
+def test_a_key_from_before_scopes_reads_or_writes(wire: Wire) -> None:
+    reader = wire.sandbox.add_key(permissions={"read": True, "write": False})
+    writer = wire.sandbox.add_key(permissions={"write": True})
+    assert wire.post("list_projects", key=reader).status == 200
+    assert wire.post("create_project", {"fileName": "a"}, key=reader).status == 403
+    assert wire.post("list_projects", key=writer).status == 403
+    assert wire.post("create_project", {"fileName": "a"}, key=writer).status == 200
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        [],
+        {"scopes": ["no:such"]},
+        {"permissions": {"read": "yes"}},
+        {"permissions": {"delete": True}},
+        {"permissions": ["read"]},
+        {"permissions": {"read": True}, "scopes": ["projects:read"]},
+        {"resourceBounds": {"projectIds": 7}},
+    ],
+)
+def test_a_key_has_to_make_sense(wire: Wire, body: Any) -> None:
+    response = wire.http.post(f"{wire.sandbox.api_url}/sandbox/keys", json=body)
+    assert response.status_code == 400
+    assert response.json()["error"]
 
 
 def test_a_rotated_key_is_unknown_and_its_successor_works(wire: Wire) -> None:

@@ -1,4 +1,4 @@
-"""The front door: methods, keys, bodies, routes, and the order in which they are objected to."""
+"""The front door: methods, keys, bodies, routes, and the order in which they are checked."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_diffio.sandbox import Sandbox
 from tests.sandbox.wire import Wire, WireResponse
 
 
@@ -28,26 +29,44 @@ def test_a_key_may_come_in_its_own_header(wire: Wire, header: str) -> None:
 
 def test_a_wrong_key_comes_before_a_wrong_body(wire: Wire) -> None:
     url = f"{wire.sandbox.api_url}/v1/nowhere"
-    answer = wire.http.post(url, data=b"not json", headers={"Authorization": "Bearer wrong"})
-    assert (answer.status_code, answer.json()) == (401, {"error": "Invalid API key."})
+    response = wire.http.post(url, data=b"not json", headers={"Authorization": "Bearer wrong"})
+    assert (response.status_code, response.json()) == (401, {"error": "Invalid API key."})
 
 
-@pytest.mark.parametrize("body", [b"", b"not json", b"[]", b'"text"', b"\xff"])
+def test_an_empty_body_counts_as_an_empty_object(wire: Wire) -> None:
+    headers = {"Authorization": f"Bearer {wire.sandbox.api_key}"}
+    response = wire.http.post(f"{wire.sandbox.api_url}/v1/list_projects", headers=headers)
+    assert (response.status_code, response.json()) == (200, {"projects": []})
+    response = wire.http.post(f"{wire.sandbox.api_url}/v1/create_project", headers=headers)
+    assert (response.status_code, response.json()) == (400, {"error": "fileName is required."})
+
+
+@pytest.mark.parametrize("body", [b"not json", b"[]", b'"text"', b"\xff"])
 def test_a_body_that_is_no_object_comes_before_an_unknown_route(wire: Wire, body: bytes) -> None:
     headers = {"Authorization": f"Bearer {wire.sandbox.api_key}"}
-    answer = wire.http.post(f"{wire.sandbox.api_url}/v1/nowhere", data=body, headers=headers)
-    assert (answer.status_code, answer.json()) == (400, {"error": "Invalid JSON body."})
+    response = wire.http.post(f"{wire.sandbox.api_url}/v1/nowhere", data=body, headers=headers)
+    assert (response.status_code, response.json()) == (400, {"error": "Invalid JSON body."})
 
 
-def test_an_unknown_route_is_not_found(wire: Wire) -> None:
-    assert wire.post("nowhere") == refused(404, "Not found.")
-    assert wire.post("webhooks/app_portal_access") == refused(404, "Not found.")
+@pytest.mark.parametrize(
+    "path",
+    [
+        "nowhere",
+        "webhooks/app_portal_access",
+        "flash-generation",
+        "-generation",
+        "diffio--generation/x",
+        "diffio-generation",
+    ],
+)
+def test_an_unknown_route_is_not_found(wire: Wire, path: str) -> None:
+    assert wire.post(path) == refused(404, "Not found.")
 
 
-def test_answers_are_json(wire: Wire) -> None:
+def test_responses_are_json(wire: Wire) -> None:
     headers = {"Authorization": f"Bearer {wire.sandbox.api_key}"}
-    answer = wire.http.post(f"{wire.sandbox.api_url}/v1/list_projects", json={}, headers=headers)
-    assert answer.headers["Content-Type"].startswith("application/json")
+    response = wire.http.post(f"{wire.sandbox.api_url}/v1/list_projects", json={}, headers=headers)
+    assert response.headers["Content-Type"].startswith("application/json")
 
 
 @pytest.mark.parametrize(
@@ -61,8 +80,8 @@ def test_answers_are_json(wire: Wire) -> None:
     ],
 )
 def test_a_retired_model_comes_before_an_unknown_project(wire: Wire, path: str, model: str) -> None:
-    answer = wire.post(path, {"apiProjectId": "unknown"})
-    assert answer == refused(
+    response = wire.post(path, {"apiProjectId": "unknown"})
+    assert response == refused(
         410,
         f"{model} has been retired. Use diffio-4.6-flash or diffio-4.6-pro "
         "(/v1/diffio-4.6-flash-generation or /v1/diffio-4.6-pro-generation).",
@@ -70,6 +89,17 @@ def test_a_retired_model_comes_before_an_unknown_project(wire: Wire, path: str, 
         retiredModel=model,
         supportedModels=["diffio-4.6-flash", "diffio-4.6-pro"],
     )
+
+
+@pytest.mark.parametrize("kind", ["flash", "pro"])
+def test_a_4_5_model_can_stand_for_its_successor(kind: str) -> None:
+    with Sandbox(engine="passthrough", processing_seconds=0.0, accept_4_5=True) as sandbox:
+        wire = Wire(sandbox)
+        body = {"apiProjectId": wire.uploaded(), "idempotencyKey": "once"}
+        first = wire.ok(f"diffio-4.5-{kind}-generation", body)
+        assert first["modelKey"] == f"diffio-4.6-{kind}"
+        assert wire.ok(f"diffio-4.6-{kind}-generation", body)["generationId"] == first["generationId"]
+        assert wire.post("diffio-4.0-flash-generation", body).status == 410
 
 
 def test_an_unknown_project_comes_before_a_missing_upload(wire: Wire) -> None:

@@ -40,11 +40,11 @@ def test_a_link_leads_to_the_result(wire: Wire, generation_id: str) -> None:
     assert link["fileName"] == "my talk_restored.mp3"
     assert link["storagePath"].endswith(f"/generations/{generation_id}/restored.mp3")
     assert "bucket" not in link
-    answer = get(link["downloadUrl"])
-    assert (answer.status_code, answer.content) == (200, RECORDING)
-    assert answer.headers["Content-Length"] == "1000"
-    assert answer.headers["Content-Type"] == "audio/mpeg"
-    assert "my%20talk_restored.mp3" in answer.headers["Content-Disposition"]
+    response = get(link["downloadUrl"])
+    assert (response.status_code, response.content) == (200, RECORDING)
+    assert response.headers["Content-Length"] == "1000"
+    assert response.headers["Content-Type"] == "audio/mpeg"
+    assert "my%20talk_restored.mp3" in response.headers["Content-Disposition"]
 
 
 def test_a_download_can_go_on_where_it_stopped(url: str) -> None:
@@ -56,11 +56,11 @@ def test_a_download_can_go_on_where_it_stopped(url: str) -> None:
 
 
 def test_another_version_is_sent_whole(url: str) -> None:
-    answer = get(url, Range="bytes=400-", **{"If-Range": '"another"'})
-    assert (answer.status_code, answer.content) == (200, RECORDING)
+    response = get(url, Range="bytes=400-", **{"If-Range": '"another"'})
+    assert (response.status_code, response.content) == (200, RECORDING)
 
 
-def test_a_range_beyond_the_end_can_not_be_served(url: str) -> None:
+def test_a_range_beyond_the_end_cannot_be_served(url: str) -> None:
     assert get(url, Range="bytes=1000-").status_code == 416
 
 
@@ -82,9 +82,9 @@ def test_links_end() -> None:
 
 def test_links_can_be_made_to_end_now(wire: Wire, generation_id: str, url: str) -> None:
     wire.sandbox.expire_links()
-    answer = get(url)
-    assert answer.status_code == 404
-    assert answer.json() == {"error": {"code": "not_found", "message": "No such media"}}
+    response = get(url)
+    assert response.status_code == 404
+    assert response.json() == {"error": {"code": "not_found", "message": "No such media"}}
     assert get(wire.download(generation_id).body["downloadUrl"]).status_code == 200
 
 
@@ -113,9 +113,9 @@ def test_a_video_is_what_a_video_project_gives_by_default(wire: Wire) -> None:
 
 def test_an_unfinished_generation_has_nothing_to_download(wire: Wire) -> None:
     wire.sandbox.add_fault("processing-seconds", seconds=30.0)
-    answer = wire.download(wire.generation(wire.uploaded()))
-    assert answer.status == 409
-    assert "code" not in answer.body
+    response = wire.download(wire.generation(wire.uploaded()))
+    assert response.status == 409
+    assert "code" not in response.body
 
 
 @pytest.mark.parametrize("status", [404, 409])
@@ -131,9 +131,9 @@ def test_a_transcript_can_come_later(wire: Wire) -> None:
     wire.sandbox.add_fault("transcript-pending", seconds=0.5)
     generation_id = wire.restored()
     assert wire.progress(generation_id)["transcription"] == {"status": "pending"}
-    answer = wire.download(generation_id, downloadType="transcript")
-    assert answer.status == 409
-    assert answer.body == {
+    response = wire.download(generation_id, downloadType="transcript")
+    assert response.status == 409
+    assert response.body == {
         "error": "Transcript is not ready yet.",
         "code": "TRANSCRIPT_PENDING",
         "transcription": {"status": "pending"},
@@ -145,9 +145,9 @@ def test_a_transcript_can_come_later(wire: Wire) -> None:
 
 def test_a_transcript_can_be_unavailable(wire: Wire) -> None:
     wire.sandbox.add_fault("transcript-unavailable")
-    answer = wire.download(wire.restored(), downloadType="transcript")
-    assert (answer.status, answer.body["code"]) == (404, "TRANSCRIPT_UNAVAILABLE")
-    assert answer.body["transcription"] == {"status": "unavailable"}
+    response = wire.download(wire.restored(), downloadType="transcript")
+    assert (response.status, response.body["code"]) == (404, "TRANSCRIPT_UNAVAILABLE")
+    assert response.body["transcription"] == {"status": "unavailable"}
 
 
 def test_a_large_recording_passes_through_without_being_held_in_memory(tmp_path: Path) -> None:
@@ -162,5 +162,5 @@ def test_a_large_recording_passes_through_without_being_held_in_memory(tmp_path:
         generation_id = wire.generation(project["apiProjectId"], model="diffio-4.0-flash")
         wire.finished(generation_id)
         url = wire.download(generation_id).body["downloadUrl"]
-        with requests.get(url, stream=True, timeout=60) as answer:
-            assert sum(map(len, answer.iter_content(1 << 20))) == 200 * 1024 * 1024
+        with requests.get(url, stream=True, timeout=60) as response:
+            assert sum(map(len, response.iter_content(1 << 20))) == 200 * 1024 * 1024

@@ -72,7 +72,7 @@ def test_an_empty_recording_is_one_empty_part(wire: Wire, session: JSONObject, u
     assert complete(wire, session, upload_id, part).body["sizeBytes"] == 0
 
 
-def test_completing_again_gives_the_same_answer(wire: Wire, session: JSONObject, upload_id: str) -> None:
+def test_completing_again_gives_the_same_response(wire: Wire, session: JSONObject, upload_id: str) -> None:
     part = wire.part(session, upload_id, 1, b"sound").body
     once = complete(wire, session, upload_id, part)
     assert complete(wire, session, upload_id, part) == once
@@ -88,7 +88,7 @@ def test_the_api_hears_of_a_finished_upload_by_itself(
         time.sleep(0.02)
 
 
-def test_a_generation_may_be_ordered_before_the_upload_is_confirmed(wire: Wire) -> None:
+def test_a_generation_may_start_before_the_upload_is_confirmed(wire: Wire) -> None:
     project = wire.project()
     session = project["upload"]
     upload_id = wire.edge(session, "start").body["uploadId"]
@@ -105,8 +105,8 @@ def test_the_api_key_is_no_upload_token(wire: Wire, session: JSONObject) -> None
 def test_an_upload_token_ends() -> None:
     with Sandbox(upload_seconds=0.0) as sandbox:
         wire = Wire(sandbox)
-        answer = wire.edge(wire.project()["upload"], "start")
-    assert answer == refused(401, "token_expired", "Upload token refused")
+        response = wire.edge(wire.project()["upload"], "start")
+    assert response == refused(401, "token_expired", "Upload token refused")
 
 
 def test_a_part_has_to_say_how_long_it_is(wire: Wire, session: JSONObject, upload_id: str) -> None:
@@ -116,8 +116,8 @@ def test_a_part_has_to_say_how_long_it_is(wire: Wire, session: JSONObject, uploa
 
 
 def test_a_part_can_be_too_long(wire: Wire, session: JSONObject, upload_id: str) -> None:
-    answer = wire.part(session, upload_id, 1, bytes(PART + 1))
-    assert answer == refused(413, "payload_too_large", "Part exceeds 1024 bytes")
+    response = wire.part(session, upload_id, 1, bytes(PART + 1))
+    assert response == refused(413, "payload_too_large", "Part exceeds 1024 bytes")
 
 
 def test_a_part_can_lie_beyond_the_limit(wire: Wire, session: JSONObject, upload_id: str) -> None:
@@ -135,8 +135,10 @@ def test_part_numbers_are_limited(wire: Wire, session: JSONObject, upload_id: st
 
 
 def test_a_part_needs_an_upload(wire: Wire, session: JSONObject) -> None:
-    assert wire.part(session, "", 1, b"x").body["error"]["message"] == "Need a part number and uploadId"
-    assert wire.part(session, "unknown", 1, b"x").body["error"]["code"] == "bad_request"
+    for upload_id in ("", "unknown"):
+        assert wire.part(session, upload_id, 1, b"x") == refused(
+            400, "bad_request", "Need a part number and uploadId"
+        )
 
 
 def test_only_the_last_part_may_be_short(wire: Wire, session: JSONObject, upload_id: str) -> None:
@@ -148,8 +150,8 @@ def test_only_the_last_part_may_be_short(wire: Wire, session: JSONObject, upload
 
 def test_a_missing_part_is_noticed(wire: Wire, session: JSONObject, upload_id: str) -> None:
     part = wire.part(session, upload_id, 1, bytes(PART)).body
-    answer = complete(wire, session, upload_id, part, {"partNumber": 2, "etag": "x"})
-    assert answer == refused(400, "upload_failed", "Part 2 is missing")
+    response = complete(wire, session, upload_id, part, {"partNumber": 2, "etag": "x"})
+    assert response == refused(400, "upload_failed", "Part 2 is missing")
 
 
 def test_an_upload_can_be_too_large(wire: Wire, session: JSONObject, upload_id: str) -> None:
@@ -159,7 +161,15 @@ def test_an_upload_can_be_too_large(wire: Wire, session: JSONObject, upload_id: 
     )
 
 
-@pytest.mark.parametrize("body", [{}, {"uploadId": "x"}, {"uploadId": "x", "parts": []}])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"uploadId": "x"},
+        {"uploadId": "x", "parts": []},
+        {"uploadId": "unknown", "parts": [{"partNumber": 1, "etag": "x"}]},
+    ],
+)
 def test_completing_needs_an_id_and_parts(wire: Wire, session: JSONObject, body: JSONObject) -> None:
     assert wire.edge(session, "complete", body) == refused(400, "bad_request", "Need uploadId and parts")
 
@@ -169,7 +179,7 @@ def test_an_aborted_upload_is_gone(wire: Wire, session: JSONObject, upload_id: s
     part = wire.part(session, upload_id, 1, b"sound").body
     assert wire.edge(session, "abort", {"uploadId": upload_id}) == WireResponse(200, {})
     assert wire.sandbox.ledger()["totals"]["openUploads"] == 0
-    assert complete(wire, session, upload_id, part).body["error"]["code"] == "upload_failed"
+    assert complete(wire, session, upload_id, part) == refused(400, "bad_request", "Need uploadId and parts")
 
 
 def test_aborting_the_unknown_is_fine(wire: Wire, session: JSONObject) -> None:
@@ -178,8 +188,8 @@ def test_aborting_the_unknown_is_fine(wire: Wire, session: JSONObject) -> None:
 
 def test_other_routes_are_not_found(wire: Wire, session: JSONObject) -> None:
     assert wire.edge(session, "resume") == refused(404, "not_found", "Unknown upload route")
-    answer = wire.http.get(f"{wire.sandbox.media_url}/nowhere")
-    assert answer.json() == {"error": {"code": "not_found", "message": "Unknown route"}}
+    response = wire.http.get(f"{wire.sandbox.media_url}/nowhere")
+    assert response.json() == {"error": {"code": "not_found", "message": "Unknown route"}}
 
 
 def test_a_part_of_a_client_that_died_does_not_count(
@@ -206,6 +216,6 @@ def test_any_file_name_will_do(wire: Wire) -> None:
     assert wire.http.get(link["downloadUrl"]).content == b"sound"
 
 
-def test_a_file_name_can_not_leave_its_folder(wire: Wire) -> None:
+def test_a_file_name_cannot_leave_its_folder(wire: Wire) -> None:
     project = wire.project(fileName="../../etc/passwd")
     assert project["objectPath"].endswith(f"/{project['apiProjectId']}/original/passwd")

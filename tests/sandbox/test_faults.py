@@ -57,15 +57,18 @@ def test_a_fault_may_mind_origin_and_method() -> None:
         {"kind": "delay", "origin": "elsewhere"},
         {"kind": "delay", "sceonds": 1},
         {"kind": "artifact-not-ready", "status": 500},
+        {"kind": "status", "status": 503, "headers": ["Retry-After"]},
+        {"kind": "status", "status": 503, "path": 7},
+        ["status"],
     ],
 )
-def test_a_fault_that_makes_no_sense_is_refused(wire: Wire, spec: dict[str, Any]) -> None:
-    answer = wire.http.post(f"{wire.sandbox.api_url}/sandbox/faults", json=[spec])
-    assert answer.status_code == 400
-    assert answer.json()["error"]
+def test_a_fault_that_makes_no_sense_is_refused(wire: Wire, spec: Any) -> None:
+    response = wire.http.post(f"{wire.sandbox.api_url}/sandbox/faults", json=[spec])
+    assert response.status_code == 400
+    assert response.json()["error"]
 
 
-def test_an_answer_can_be_made_up(wire: Wire) -> None:
+def test_a_response_can_be_made_up(wire: Wire) -> None:
     wire.sandbox.add_fault(
         "status",
         path="/v1/create_project",
@@ -74,11 +77,11 @@ def test_an_answer_can_be_made_up(wire: Wire) -> None:
         body={"error": "Slow down."},
     )
     headers = {"Authorization": f"Bearer {wire.sandbox.api_key}"}
-    answer = wire.http.post(
+    response = wire.http.post(
         f"{wire.sandbox.api_url}/v1/create_project", json={"fileName": "a"}, headers=headers
     )
-    assert (answer.status_code, answer.json()) == (429, {"error": "Slow down."})
-    assert answer.headers["Retry-After"] == "7"
+    assert (response.status_code, response.json()) == (429, {"error": "Slow down."})
+    assert response.headers["Retry-After"] == "7"
     assert wire.sandbox.ledger()["projects"] == []
     assert wire.project()
 
@@ -107,8 +110,8 @@ def test_a_connection_can_break_after_the_work(wire: Wire) -> None:
     wire.sandbox.add_fault("reset-after", path="/v1/*-generation")
     with pytest.raises(requests.ConnectionError):
         wire.generation(project_id, idempotencyKey="once")
-    (bought,) = wire.sandbox.ledger()["generations"]
-    assert wire.generation(project_id, idempotencyKey="once") == bought["generationId"]
+    (billed,) = wire.sandbox.ledger()["generations"]
+    assert wire.generation(project_id, idempotencyKey="once") == billed["generationId"]
     last = next(it for it in wire.sandbox.requests() if it["fault"])
     assert (last["fault"], last["status"]) == ("reset-after", None)
 
@@ -128,35 +131,35 @@ def test_a_download_can_be_cut_short(wire: Wire, headers: dict[str, str]) -> Non
     url = wire.download(wire.restored(recording)).body["downloadUrl"]
     wire.sandbox.add_fault("truncate", path="/m/*", bytes=300)
     begin = 100 if headers else 0
-    with requests.get(url, headers=headers, stream=True, timeout=20) as answer:
-        assert answer.status_code == (206 if headers else 200)
-        assert answer.headers["Content-Length"] == str(1000 - begin)
-        assert answer.raw.read(300) == recording[begin : begin + 300]
+    with requests.get(url, headers=headers, stream=True, timeout=20) as response:
+        assert response.status_code == (206 if headers else 200)
+        assert response.headers["Content-Length"] == str(1000 - begin)
+        assert response.raw.read(300) == recording[begin : begin + 300]
         with pytest.raises(urllib3.exceptions.ProtocolError):
-            answer.raw.read(1)
+            response.raw.read(1)
     assert requests.get(url, timeout=20).content == recording
 
 
-def test_a_json_answer_can_be_cut_short(wire: Wire) -> None:
+def test_a_json_response_can_be_cut_short(wire: Wire) -> None:
     wire.sandbox.add_fault("truncate", path="/v1/list_projects", bytes=4)
     with pytest.raises((requests.exceptions.ChunkedEncodingError, requests.ConnectionError)):
         wire.post("list_projects")
 
 
-def test_an_answer_can_be_replaced(wire: Wire) -> None:
+def test_a_response_can_be_replaced(wire: Wire) -> None:
     wire.sandbox.add_fault(
         "body", path="/v1/create_project", body="<html>Bad gateway</html>", contentType="text/html"
     )
     headers = {"Authorization": f"Bearer {wire.sandbox.api_key}"}
-    answer = wire.http.post(
+    response = wire.http.post(
         f"{wire.sandbox.api_url}/v1/create_project", json={"fileName": "a"}, headers=headers
     )
-    assert (answer.status_code, answer.text) == (200, "<html>Bad gateway</html>")
-    assert answer.headers["Content-Type"] == "text/html"
+    assert (response.status_code, response.text) == (200, "<html>Bad gateway</html>")
+    assert response.headers["Content-Type"] == "text/html"
     assert len(wire.sandbox.ledger()["projects"]) == 1
 
 
-def test_an_answer_can_be_slow_and_wrong(wire: Wire) -> None:
+def test_a_response_can_be_slow_and_wrong(wire: Wire) -> None:
     wire.sandbox.add_fault("delay", path="/v1/list_projects", seconds=0.3)
     wire.sandbox.add_fault("status", path="/v1/list_projects", status=502)
     began = time.monotonic()
@@ -164,7 +167,7 @@ def test_an_answer_can_be_slow_and_wrong(wire: Wire) -> None:
     assert time.monotonic() - began >= 0.3
 
 
-def test_faults_can_be_looked_at_and_taken_back(wire: Wire) -> None:
+def test_faults_can_be_read_and_removed(wire: Wire) -> None:
     wire.sandbox.add_fault("status", path="/v1/list_projects", status=500, nth="every")
     assert wire.post("list_projects").status == 500
     (fault,) = wire.sandbox.faults()

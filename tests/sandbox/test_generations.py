@@ -1,4 +1,4 @@
-"""Ordering generations and watching them."""
+"""Starting generations and watching them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ FLASH = "diffio-4.6-flash-generation"
 
 def test_a_generation_begins_in_the_queue(wire: Wire) -> None:
     project_id = wire.uploaded()
-    answer = wire.ok(FLASH, {"apiProjectId": project_id})
-    assert answer.pop("generationId")
-    assert answer == {"apiProjectId": project_id, "modelKey": "diffio-4.6-flash", "status": "queued"}
+    response = wire.ok(FLASH, {"apiProjectId": project_id})
+    assert response.pop("generationId")
+    assert response == {"apiProjectId": project_id, "modelKey": "diffio-4.6-flash", "status": "queued"}
 
 
 def test_it_passes_through_its_stages_in_order(wire: Wire) -> None:
@@ -97,8 +97,8 @@ def test_the_same_key_finds_the_same_generation(wire: Wire) -> None:
 def test_another_model_under_the_same_key_is_a_conflict(wire: Wire) -> None:
     body = {"apiProjectId": wire.uploaded(), "idempotencyKey": "once"}
     wire.ok(FLASH, body)
-    answer = wire.post("diffio-4.6-pro-generation", body)
-    assert (answer.status, answer.body["code"]) == (409, "idempotencyKeyConflict")
+    response = wire.post("diffio-4.6-pro-generation", body)
+    assert (response.status, response.body["code"]) == (409, "idempotencyKeyConflict")
 
 
 def test_a_key_counts_within_its_project(wire: Wire) -> None:
@@ -106,7 +106,7 @@ def test_a_key_counts_within_its_project(wire: Wire) -> None:
     assert len(ids) == 2
 
 
-def test_without_a_key_every_call_buys(wire: Wire) -> None:
+def test_without_a_key_every_call_is_billed(wire: Wire) -> None:
     project_id = wire.uploaded()
     assert wire.generation(project_id) != wire.generation(project_id)
 
@@ -127,8 +127,8 @@ def test_a_generation_is_found_with_and_without_its_project(wire: Wire) -> None:
     project_id = wire.progress(generation_id)["apiProjectId"]
     both = {"generationId": generation_id, "apiProjectId": project_id}
     assert wire.post("get_generation_progress", both).status == 200
-    answer = wire.post("get_generation_progress", {**both, "apiProjectId": wire.uploaded()})
-    assert (answer.status, answer.body) == (404, {"error": "Generation not found."})
+    response = wire.post("get_generation_progress", {**both, "apiProjectId": wire.uploaded()})
+    assert (response.status, response.body) == (404, {"error": "Generation not found."})
     assert wire.post("get_generation_progress", {}).status == 400
 
 

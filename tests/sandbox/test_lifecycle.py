@@ -21,7 +21,9 @@ def generation(tmp_path: Path) -> Generation:
         params={},
         token_life=1,
     )
-    return Generation("gen", project, "m", None, None, None, Plan(100.0), tmp_path, created=0.0, updated=0.0)
+    return Generation(
+        "gen", project, "key", "m", None, None, None, Plan(100.0), tmp_path, created=0.0, updated=0.0
+    )
 
 
 def body(generation: Generation, now: float, *, ready: bool = True) -> dict[str, Any]:

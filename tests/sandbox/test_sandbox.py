@@ -182,7 +182,7 @@ def test_a_process_of_its_own_works_the_same() -> None:
     assert sandbox.process.returncode == 0
 
 
-def test_a_process_that_can_not_start_says_so() -> None:
+def test_a_process_that_cannot_start_says_so() -> None:
     with pytest.raises(RuntimeError, match="ended with status 2"):
         start_sandbox_process(engine="magic")
 

@@ -63,8 +63,8 @@ def test_every_model_of_the_time_is_served(old_wire: Wire) -> None:
         ("diffio-4.0-flash", "diffio-4.0-flash"),
         ("diffio-4.0-pro", "diffio-4.0-pro"),
     ):
-        answer = old_wire.ok(f"{path}-generation", {"apiProjectId": project_id})
-        assert answer["modelKey"] == model
+        response = old_wire.ok(f"{path}-generation", {"apiProjectId": project_id})
+        assert response["modelKey"] == model
 
 
 def test_what_came_later_is_unknown(old_wire: Wire) -> None:
@@ -74,8 +74,10 @@ def test_what_came_later_is_unknown(old_wire: Wire) -> None:
 
 
 def test_a_leaked_credential_is_refused_and_seen(old_wire: Wire) -> None:
-    answer = put(old_wire, project(old_wire)["uploadUrl"], Authorization=f"Bearer {old_wire.sandbox.api_key}")
-    assert answer.status_code == 400
+    response = put(
+        old_wire, project(old_wire)["uploadUrl"], Authorization=f"Bearer {old_wire.sandbox.api_key}"
+    )
+    assert response.status_code == 400
     last = old_wire.sandbox.requests()[-1]
     assert (last["origin"], last["authorization"], last["apiKeySeen"]) == ("media", "api-key", True)
 
@@ -90,7 +92,7 @@ def test_the_content_type_is_part_of_the_signature(old_wire: Wire) -> None:
     assert put(old_wire, made["uploadUrl"], **{"Content-Type": "audio/mpeg"}).status_code == 403
 
 
-def test_an_address_can_not_be_bent(old_wire: Wire) -> None:
+def test_an_address_cannot_be_bent(old_wire: Wire) -> None:
     url = project(old_wire)["uploadUrl"]
     assert put(old_wire, url[:-1] + ("0" if url[-1] != "0" else "1")).status_code == 403
     assert put(old_wire, url.replace("expires=", "expires=9")).status_code == 403
@@ -105,5 +107,5 @@ def test_an_address_ends() -> None:
 
 def test_a_generation_needs_the_upload(old_wire: Wire) -> None:
     project_id = project(old_wire)["apiProjectId"]
-    answer = old_wire.post("diffio-4.0-flash-generation", {"apiProjectId": project_id})
-    assert (answer.status, answer.body["code"]) == (409, "UPLOAD_MISSING")
+    response = old_wire.post("diffio-4.0-flash-generation", {"apiProjectId": project_id})
+    assert (response.status, response.body["code"]) == (409, "UPLOAD_MISSING")

@@ -147,7 +147,7 @@ def test_a_test_event_goes_to_all_endpoints_of_the_key(wire: Wire) -> None:
     with receiver() as live, receiver() as test:
         configure(wire, live.url)
         configure(wire, test.url, mode="test")
-        answer = wire.ok(
+        response = wire.ok(
             "webhooks/send_test_event",
             {
                 "eventType": "generation.completed",
@@ -158,10 +158,10 @@ def test_a_test_event_goes_to_all_endpoints_of_the_key(wire: Wire) -> None:
         deliveries = [*live.wait(1), *test.wait(1)]
     for delivery in deliveries:
         event = verified(wire, delivery)
-        assert delivery.headers["svix-id"] == answer["svixMessageId"]
-        assert event["eventId"] == answer["eventId"]
+        assert delivery.headers["svix-id"] == response["svixMessageId"]
+        assert event["eventId"] == response["eventId"]
         assert (event["apiProjectId"], event["status"]) == ("proj_123", "complete")
-    assert (answer["mode"], answer["apiKeyId"]) == ("test", "key_sandbox")
+    assert (response["mode"], response["apiKeyId"]) == ("test", "key_sandbox")
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_a_test_event_has_to_make_sense(wire: Wire, body: dict[str, Any]) -> Non
     assert wire.post("webhooks/send_test_event", body).status == 400
 
 
-def test_events_stay_with_the_key_that_ordered(wire: Wire) -> None:
+def test_events_stay_with_the_key_that_started(wire: Wire) -> None:
     scopes = ["projects:write", "generations:write", "generations:read", "webhooks:write"]
     child = wire.ok("api_keys/create", {"label": "child", "scopes": scopes})
     with receiver() as post:

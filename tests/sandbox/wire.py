@@ -31,19 +31,19 @@ class Wire:
 
     def post(self, path: str, body: Any = None, *, key: str | None = None) -> WireResponse:
         """POST /v1/{path} with a Bearer key."""
-        answer = self.http.post(
+        response = self.http.post(
             f"{self.sandbox.api_url}/v1/{path}",
             json={} if body is None else body,
             headers={"Authorization": f"Bearer {key or self.sandbox.api_key}"},
             timeout=20,
         )
-        return WireResponse(answer.status_code, answer.json())
+        return WireResponse(response.status_code, response.json())
 
     def ok(self, path: str, body: Any = None, *, key: str | None = None) -> JSONObject:
-        """The body of an answer that has to be 200."""
-        answer = self.post(path, body, key=key)
-        assert answer.status == 200, answer
-        body = answer.body
+        """The body of a response that has to be 200."""
+        response = self.post(path, body, key=key)
+        assert response.status == 200, response
+        body = response.body
         assert isinstance(body, dict)
         return body
 
@@ -51,17 +51,17 @@ class Wire:
         self, session: JSONObject, action: str, body: Any = None, *, token: str | None = None
     ) -> WireResponse:
         """POST to the upload host."""
-        answer = self.http.post(
+        response = self.http.post(
             f"{session['edgeBaseUrl']}/v1/uploads/{action}",
             json={} if body is None else body,
             headers={"Authorization": f"Bearer {token or session['uploadToken']}"},
             timeout=20,
         )
-        return WireResponse(answer.status_code, answer.json())
+        return WireResponse(response.status_code, response.json())
 
     def part(self, session: JSONObject, upload_id: str, number: int, data: Any) -> WireResponse:
         """PUT one part."""
-        answer = self.http.put(
+        response = self.http.put(
             f"{session['edgeBaseUrl']}/v1/uploads/parts/{number}",
             params={"uploadId": upload_id},
             data=data,
@@ -71,7 +71,7 @@ class Wire:
             },
             timeout=20,
         )
-        return WireResponse(answer.status_code, answer.json())
+        return WireResponse(response.status_code, response.json())
 
     def project(self, **fields: Any) -> JSONObject:
         """A new project."""
@@ -94,9 +94,9 @@ class Wire:
     def generation(
         self, project_id: str, *, model: str = "diffio-4.6-flash", key: str | None = None, **fields: Any
     ) -> str:
-        """The id of a generation that has just been ordered."""
-        answer = self.ok(f"{model}-generation", {"apiProjectId": project_id, **fields}, key=key)
-        return str(answer["generationId"])
+        """The id of a generation that has just been started."""
+        response = self.ok(f"{model}-generation", {"apiProjectId": project_id, **fields}, key=key)
+        return str(response["generationId"])
 
     def progress(self, generation_id: str) -> JSONObject:
         """Where a generation is."""

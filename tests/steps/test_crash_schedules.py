@@ -31,21 +31,21 @@ from tests.task_runner import make_task_runner
 #: What one restoration does to the world, in this order: requests, records, and the file's name.
 EVENTS = (
     "POST /v1/create_project",
-    "record 1 of diffio_project",
+    "record upload begun",
     "POST /v1/uploads/start",
     "PUT /v1/uploads/parts/1",
     "POST /v1/uploads/complete",
     "POST /v1/complete_project_upload",
-    "record 2 of diffio_project",
-    "record 1 of diffio_generation",
+    "record uploaded",
+    "record start intended",
     "POST /v1/diffio-4.6-flash-generation",
-    "record 2 of diffio_generation",
+    "record started",
     "POST /v1/get_generation_progress",
-    "record 1 of diffio_file",
+    "record download begun",
     "POST /v1/get_generation_download",
     "GET /m/",
     "rename",
-    "record 2 of diffio_file",
+    "record downloaded",
 )
 REQUESTS = tuple(event for event in EVENTS if not event.startswith("record"))
 WHEN = ("before", "after")
@@ -80,9 +80,8 @@ class Worker:
         self._die_if(("after", event))
         return result
 
-    def records(self, key: str, act: Callable[[], Any]) -> Any:
-        count = sum(event.endswith(f" of {key}") for event in self.seen)
-        return self.does(f"record {count + 1} of {key}", act)
+    def records(self, record: dict[str, Any], act: Callable[[], Any]) -> Any:
+        return self.does(f"record {_last_step(record)}", act)
 
     def _live(self) -> None:
         if self.dead:
@@ -94,6 +93,15 @@ class Worker:
             self.crashes += 1
             self.dead = True
         self._live()
+
+
+def _last_step(record: dict[str, Any]) -> str:
+    """Return the last thing that a record tells of."""
+    if download := record.get("download"):
+        return "downloaded" if "file" in download else "download begun"
+    if starts := record.get("starts"):
+        return "started" if "generation" in starts[-1] else "start intended"
+    return "uploaded" if "project" in record["upload"] else "upload begun"
 
 
 @pytest.fixture
@@ -166,7 +174,7 @@ def _watch_records(task_runner: Any, worker: Worker, monkeypatch: pytest.MonkeyP
     def watching(method: str, key: str, body: Any) -> Any:
         if method != "PUT":
             return store(method, key, body)
-        return worker.records(key, lambda: store(method, key, body))
+        return worker.records(body["value"], lambda: store(method, key, body))
 
     monkeypatch.setattr(task_runner, "_store", watching)
 
@@ -239,7 +247,7 @@ class TestFourTasks:
         run(four, worker, monkeypatch)
         assert worker.crashes == 1
         # Without a store, a project is known when the uploading task has ended, and not before.
-        known = "POST /v1/uploads/complete" if STATE_STORE.here else "record 1 of diffio_generation"
+        known = "POST /v1/uploads/complete" if STATE_STORE.here else "record start intended"
         lost = is_between(when, event, "POST /v1/create_project", known)
         opened = is_between(when, event, "POST /v1/uploads/start", "POST /v1/uploads/complete")
         check(sandbox, recording, output, projects=1 + lost, open_uploads=int(opened))

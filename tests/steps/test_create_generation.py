@@ -9,7 +9,7 @@ import pytest
 from airflow_provider_diffio.hooks import DiffioHook
 from airflow_provider_diffio.operators import DiffioCreateGenerationOperator, DiffioRestoreOperator
 from airflow_provider_diffio.sandbox import Sandbox
-from airflow_provider_diffio.steps.create_generation import Order, TaskIdentity
+from airflow_provider_diffio.steps.create_generation import GenerationOptions, TaskIdentity
 from tests.task_runner import TaskRunner, fire
 
 
@@ -113,7 +113,7 @@ def test_another_request_is_another_purchase(
         ({"sampling": "fast"}, "sampling must be a mapping"),
         ({"timeout": "1 hour"}, "timeout must be a number"),
         ({"max_poll_interval": 0}, "at least 0.1 seconds"),
-        ({"generation_params": {"x": {1, 2}}}, "can not be sent as JSON"),
+        ({"generation_params": {"x": {1, 2}}}, "cannot be sent as JSON"),
     ],
 )
 def test_bad_input_fails_for_good_before_anything_is_sent(
@@ -145,18 +145,18 @@ def test_a_retired_model_names_the_models_to_use(
 
 
 def test_the_key_depends_on_task_and_request_and_not_on_the_try() -> None:
-    order = Order("p", "m", {"seed": 1}, {"a": 1, "b": 2})
+    options = GenerationOptions("m", {"seed": 1}, {"a": 1, "b": 2})
     task = TaskIdentity("dag", "task", "run", 3, try_number=1)
-    key = order.key_for(task, 0)
-    assert key == Order("p", "m", {"seed": 1}, {"b": 2, "a": 1}).key_for(
-        TaskIdentity("dag", "task", "run", 3, try_number=7), 0
+    key = options.key_for(task, "p", 0)
+    assert key == GenerationOptions("m", {"seed": 1}, {"b": 2, "a": 1}).key_for(
+        TaskIdentity("dag", "task", "run", 3, try_number=7), "p", 0
     )
     others = [
-        order.key_for(task, 1),
-        order.key_for(TaskIdentity("dag", "task", "run", 4, 1), 0),
-        order.key_for(TaskIdentity("dag", "task", "run2", 3, 1), 0),
-        Order("p2", "m", {"seed": 1}, {"a": 1, "b": 2}).key_for(task, 0),
-        Order("p", "m", {"seed": 2}, {"a": 1, "b": 2}).key_for(task, 0),
+        options.key_for(task, "p", 1),
+        options.key_for(TaskIdentity("dag", "task", "run", 4, 1), "p", 0),
+        options.key_for(TaskIdentity("dag", "task", "run2", 3, 1), "p", 0),
+        options.key_for(task, "p2", 0),
+        options._replace(sampling={"seed": 2}).key_for(task, "p", 0),
     ]
     assert key not in others
     assert len(set(others)) == len(others)
@@ -165,13 +165,13 @@ def test_the_key_depends_on_task_and_request_and_not_on_the_try() -> None:
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ({"path": "../outside.mp3"}, "can not leave its root"),
+        ({"path": "../outside.mp3"}, "cannot leave its root"),
         ({"download_type": "mp4"}, "download_type must be one of"),
         ({"model": "a b"}, "no model id"),
         ({"overwrite": "maybe"}, "overwrite must be"),
         ({"source": "/nowhere/at/all.wav"}, "all.wav"),
         ({"path": __file__, "overwrite": "error"}, "exists already"),
-        ({"project_params": {"x": {1}}}, "can not be sent as JSON"),
+        ({"project_params": {"x": {1}}}, "cannot be sent as JSON"),
         ({"path": "nosuchscheme://bucket/x"}, "nosuchscheme"),
     ],
 )

@@ -9,6 +9,7 @@ import pytest
 
 from airflow_provider_diffio.api import uploads
 from airflow_provider_diffio.hooks import DiffioHook
+from airflow_provider_diffio.hooks.uploads import ProjectUpload
 from airflow_provider_diffio.operators import DiffioCreateProjectOperator, DiffioRestoreOperator
 from airflow_provider_diffio.sandbox import Sandbox
 from tests.features import STATE_STORE, needs
@@ -68,9 +69,9 @@ def assert_paid_once(
 @pytest.mark.parametrize(
     ("when", "method", "projects"),
     [
-        ("after", "create_project", 1),
-        ("before", "_confirm_upload", 1),
-        ("after", "_confirm_upload", 1),
+        ("after", "run", 1),
+        ("before", "complete_project_upload", 1),
+        ("after", "complete_project_upload", 1),
         ("before", "create_generation", 1),
         ("after", "create_generation", 1),
         ("before", "get_generation_progress", 1),
@@ -88,7 +89,8 @@ def test_a_crash_between_the_steps_is_paid_once(
     method: str,
     projects: int,
 ) -> None:
-    (crash_after if when == "after" else crash_before)(monkeypatch, DiffioHook, method)
+    owner = ProjectUpload if method == "run" else DiffioHook
+    (crash_after if when == "after" else crash_before)(monkeypatch, owner, method)
     run_until_crash(task_runner, restore)
     assert_paid_once(task_runner, restore, sandbox, recording, projects)
 
@@ -161,7 +163,7 @@ def test_nothing_is_bought_for_a_project_that_could_not_be_recorded(
     store = task_runner._store  # type: ignore[attr-defined]
 
     def forgetful(method: str, key: str, body: Any) -> Any:
-        if method == "PUT" and key == "diffio_project":
+        if method == "PUT" and "project" in body["value"]["upload"]:
             raise RuntimeError("database is away")
         return store(method, key, body)
 
@@ -170,7 +172,8 @@ def test_nothing_is_bought_for_a_project_that_could_not_be_recorded(
         outcome = task_runner.run(restore)
     assert type(outcome.error).__name__ == "DiffioTaskStateError"
     assert sandbox.ledger()["totals"]["generations"] == 0
-    assert_paid_once(task_runner, restore, sandbox, recording, projects=2)
+    # That the upload began is recorded, and it had arrived whole.
+    assert_paid_once(task_runner, restore, sandbox, recording, projects=1)
 
 
 def test_records_hold_no_secret(
@@ -178,7 +181,7 @@ def test_records_hold_no_secret(
 ) -> None:
     task_runner.run(restore)
     stored = str(task_runner.state_store)
-    assert set(task_runner.state_store) == {"diffio_project", "diffio_generation", "diffio_file"}
+    assert set(task_runner.state_store) == {"diffio_restoration"}
     assert sandbox.api_key not in stored
     assert "http" not in stored
     assert "v1." not in stored

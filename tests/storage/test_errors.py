@@ -9,7 +9,7 @@ from airflow_provider_diffio.api.errors import DiffioError, DiffioInputError, Di
 from airflow_provider_diffio.storage.errors import store_failure, store_failures
 
 
-class AnswerError(Exception):
+class ResponseError(Exception):
     """Shaped as those of Google's and Azure's libraries."""
 
     def __init__(self, status_code: int, message: str = "") -> None:
@@ -37,9 +37,9 @@ class NoCredentialsError(Exception):
         IsADirectoryError(errno.EISDIR, "Is a directory"),
         OSError(errno.EROFS, "Read-only file system"),
         OSError(errno.ENAMETOOLONG, "File name too long"),
-        AnswerError(401),
-        AnswerError(403),
-        AnswerError(404),
+        ResponseError(401),
+        ResponseError(403),
+        ResponseError(404),
         ClientError("NoSuchBucket", 404),
         ClientError("PreconditionFailed", 412),
         NoCredentialsError("Unable to locate credentials"),
@@ -63,9 +63,9 @@ def test_what_will_not_work_later(error: Exception) -> None:
         OSError("Failure"),
         TimeoutError(),
         ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"),
-        AnswerError(408),
-        AnswerError(429),
-        AnswerError(503),
+        ResponseError(408),
+        ResponseError(429),
+        ResponseError(503),
         ClientError("NoSuchUpload", 404),
         ClientError("ExpiredToken", 400),
         ClientError("SlowDown", 503),
@@ -83,7 +83,7 @@ def test_what_may_work_later(error: Exception) -> None:
     "text",
     [
         "GET https://s3.example/a.wav?X-Amz-Signature=0123abcd&X-Amz-Credential=AKIAIOSFODNN7EXAMPLE failed",
-        "no answer from https://user:0123abcd@s3.example/",
+        "no response from https://user:0123abcd@s3.example/",
         "secret_key=0123abcd is wrong",
         "aws_secret_access_key: 0123abcd",
         "SharedAccessSignature=0123abcd",

@@ -19,7 +19,7 @@ import pytest
 from pytest_mock import MockerFixture
 
 from airflow_provider_diffio.api.errors import DiffioError, DiffioInputError, DiffioTransferError
-from airflow_provider_diffio.storage import Location, checksum_sha256, resolve
+from airflow_provider_diffio.storage import Location, resolve
 
 OLD = b"what was there before"
 NEW = os.urandom(100_000)
@@ -41,7 +41,7 @@ class TestReading:
     def test_facts(self, target: Location) -> None:
         assert target.exists()
         assert target.size() == len(OLD)
-        assert checksum_sha256(target) == hashlib.sha256(OLD).hexdigest()
+        assert target.sha256() == hashlib.sha256(OLD).hexdigest()
 
     def test_every_handle_is_its_own(self, target: Location) -> None:
         with target.open_read() as first, target.open_read() as second:

@@ -35,8 +35,8 @@ _SCRIPT = textwrap.dedent(
 
 def peak_mib(path: str) -> float:
     command = [sys.executable, "-c", _SCRIPT, path, str(FILE_MIB)]
-    answer = subprocess.run(command, capture_output=True, text=True, check=True)
-    return int(answer.stdout.split("peak ")[1]) / MIB
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    return int(result.stdout.split("peak ")[1]) / MIB
 
 
 def test_on_the_local_disk(tmp_path: Path) -> None:

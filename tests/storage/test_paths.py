@@ -238,8 +238,8 @@ def test_importing_loads_no_store() -> None:
         "import sys, airflow_provider_diffio.storage as _;"
         "print([m for m in ('airflow', 'fsspec', 'upath', 'botocore', 'requests') if m in sys.modules])"
     )
-    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert answer.stdout.strip() == "[]"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
 
 
 def test_no_secret_is_logged(caplog: pytest.LogCaptureFixture, s3_conn_id: str) -> None:

@@ -212,11 +212,11 @@ class TestWriting:
             raise RuntimeError
         assert server.body("dir/a.wav") == OLD
 
-    def test_a_kind_of_upload_that_can_not_be_taken_back_is_refused(
+    def test_a_kind_of_upload_that_cannot_be_aborted_is_refused(
         self, target: Location, server: Server, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("airflow_provider_diffio.storage.remote._UPLOADS", frozenset())
-        with pytest.raises(DiffioInputError, match="taken back"), target.writer() as writer:
+        with pytest.raises(DiffioInputError, match="aborted"), target.writer() as writer:
             writer.write(BIG)
         gc.collect()
         assert server.body("dir/a.wav") == OLD

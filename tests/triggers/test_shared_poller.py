@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_diffio import _compat
 from airflow_provider_diffio.hooks import DiffioHook
 from airflow_provider_diffio.sandbox import Sandbox
 from airflow_provider_diffio.triggers import DiffioGenerationTrigger, _shared_poller
@@ -36,13 +37,13 @@ async def all_of(*waits: Awaitable[str]) -> list[str]:
 def look_ups(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Every look-up of an Airflow connection."""
     made: list[str] = []
-    found = _shared_poller._find_connection
+    found = _compat.find_connection
 
     async def counted(conn_id: str) -> Any:
         made.append(conn_id)
         return await found(conn_id)
 
-    monkeypatch.setattr(_shared_poller, "_find_connection", counted)
+    monkeypatch.setattr(_shared_poller, "find_connection", counted)
     return made
 
 
@@ -146,7 +147,7 @@ def test_a_connection_that_can_not_be_read_again_is_used_on(
 def test_trouble_with_the_first_reading_is_ridden_out_by_all(
     generation: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found, tries = _shared_poller._find_connection, []
+    found, tries = _compat.find_connection, []
 
     async def at_last(conn_id: str) -> Any:
         tries.append(conn_id)
@@ -154,7 +155,7 @@ def test_trouble_with_the_first_reading_is_ridden_out_by_all(
             raise OSError("the database is down")
         return await found(conn_id)
 
-    monkeypatch.setattr(_shared_poller, "_find_connection", at_last)
+    monkeypatch.setattr(_shared_poller, "find_connection", at_last)
     statuses = asyncio.run(all_of(*(status(trigger(generation)) for _ in range(5))))
     assert statuses == ["complete"] * 5
     assert len(tries) < 10

@@ -1,0 +1,190 @@
+"""
+What differs between the versions of Airflow: every "if this Airflow has it" of the package.
+
+Each function asks for the thing itself rather than for a version, and imports inside its body, so that a DAG
+file pays for nothing that it does not use. The rest of the package calls these functions and never imports
+``airflow.sdk``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+#: Names of this module that are Airflow's own, imported when somebody asks for them (Airflow 3.3 and later).
+_AIRFLOW_NAMES = {
+    "RetryDecision": "airflow.sdk.definitions.retry_policy",
+    "RetryPolicy": "airflow.sdk.definitions.retry_policy",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """
+    Import a name of Airflow that not every version has.
+
+    :raises ImportError: when this Airflow lacks it.
+    """
+    if name not in _AIRFLOW_NAMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_AIRFLOW_NAMES[name]), name)
+
+
+def task_state_store(context: Mapping[str, Any]) -> Any | None:
+    """
+    Return the store that keeps a task's records over its tries (Airflow 3.3 and later).
+
+    :param context: the task's context.
+    :return: Airflow's accessor, with ``get`` and ``set``; None on older versions.
+    """
+    return context.get("task_state_store")
+
+
+def store_task_state(store: Any, key: str, record: Mapping[str, Any]) -> None:
+    """
+    Store a record of a task that never expires.
+
+    :param store: what :func:`task_state_store` returned.
+    :param key: the record's name.
+    :param record: plain JSON.
+    :raises Exception: whatever Airflow raises when it cannot store the record.
+    """
+    from airflow.sdk.execution_time.context import NEVER_EXPIRE
+
+    store.set(key, dict(record), retention=NEVER_EXPIRE)
+
+
+def accepts_retry_policy(task: Any) -> bool:
+    """
+    Return whether a task can have a retry policy and its user chose none (Airflow 3.3 and later).
+
+    :param task: an operator or sensor whose base class has been initialised.
+    """
+    return getattr(task, "retry_policy", ...) is None
+
+
+def never_fail(sensor: Any) -> bool:
+    """
+    Return whether a sensor's user asked for *skipped* in place of every failure (``never_fail``).
+
+    :param sensor: the sensor.
+    """
+    return bool(getattr(sensor, "never_fail", False))
+
+
+def make_asset_watcher(name: str, trigger: Any) -> Any:
+    """
+    Return Airflow's ``AssetWatcher`` (Airflow 3).
+
+    :param name: the watcher's name.
+    :param trigger: an event trigger.
+    :raises RuntimeError: on Airflow 2, which has no watchers.
+    """
+    try:
+        from airflow.sdk import AssetWatcher
+    except ImportError:
+        raise RuntimeError("Watching for finished generations needs Airflow 3.") from None
+    return AssetWatcher(name=name, trigger=trigger)
+
+
+def open_filesystem(scheme: str, conn_id: str | None) -> Any:
+    """
+    Return fsspec's filesystem of a scheme, with the credentials of a connection.
+
+    :param scheme: such as ``s3``.
+    :param conn_id: id of an Airflow connection; None for the provider's default.
+    :raises ImportError: when a library that the store needs is not installed.
+    :raises ValueError: when no installed provider serves the scheme.
+    """
+    try:
+        from airflow.sdk.io import attach
+    except ImportError:  # Airflow 2
+        from airflow.io.store import attach
+    return attach(scheme, conn_id).fs
+
+
+async def find_connection(conn_id: str) -> Any:
+    """
+    Read an Airflow connection on an event loop without blocking it.
+
+    :param conn_id: the connection's id.
+    :raises AirflowNotFoundException: when the connection does not exist.
+    """
+    from airflow.providers.common.compat.connection import get_async_connection
+    from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
+
+    try:
+        return await get_async_connection(conn_id)
+    except AirflowNotFoundException:
+        # Under dag.test() of Airflow 3 the asynchronous look-up does not find connections that exist. The
+        # synchronous one finds them, and fails too for a connection that is really missing.
+        return await asyncio.to_thread(BaseHook.get_connection, conn_id)
+
+
+async def load_asset_state(trigger: Any, key: str) -> Any:
+    """
+    Read what an event trigger stored with its asset (Airflow 3.3 and later).
+
+    :param trigger: the trigger.
+    :param key: the record's name.
+    :return: plain JSON; None when nothing is stored, or this Airflow stores nothing.
+    """
+    store = _asset_state_store(trigger)
+    if store is None:
+        return None
+    if hasattr(store, "aget"):
+        return await store.aget(key)
+    return await asyncio.to_thread(store.get, key)  # 3.3.0 and 3.3.1 have the blocking method alone
+
+
+async def save_asset_state(trigger: Any, key: str, state: Any) -> None:
+    """
+    Store something with an event trigger's asset; does nothing before Airflow 3.3.
+
+    :param trigger: the trigger.
+    :param key: the record's name.
+    :param state: plain JSON.
+    :raises Exception: whatever Airflow raises when it cannot store the record.
+    """
+    store = _asset_state_store(trigger)
+    if store is None:
+        return
+    if hasattr(store, "aset"):
+        await store.aset(key, state)
+    else:
+        await asyncio.to_thread(store.set, key, state)
+
+
+def _asset_state_store(trigger: Any) -> Any | None:
+    accessors = getattr(trigger, "asset_state_store", None)
+    # A trigger that was made by hand can serve several assets; the first one by name holds the state.
+    stores = {**getattr(accessors, "_by_name", {}), **getattr(accessors, "_by_uri", {})}
+    return stores[min(stores)] if stores else None
+
+
+def can_wake_up_waits() -> bool:
+    """Return whether a webhook can resume a deferred task here: it rests on internals of Airflow 3.3."""
+    from airflow import __version__
+
+    return str(__version__).startswith("3.3.")
+
+
+def has_partitioned_schedule(dag: Any) -> bool:
+    """
+    Return whether a DAG is scheduled by partitions, which have a queue of their own (Airflow 3.2 and later).
+
+    :param dag: a row of Airflow's table of DAGs.
+    """
+    return bool(getattr(dag, "timetable_partitioned", False))
+
+
+def decoded_trigger_arguments(trigger: Any) -> dict[str, Any]:
+    """
+    Return the arguments of a stored trigger as they were given to it.
+
+    :param trigger: a row of Airflow's table of triggers.
+    """
+    from airflow.serialization.decoders import smart_decode_trigger_kwargs
+
+    return {name: smart_decode_trigger_kwargs(value) for name, value in dict(trigger.kwargs).items()}

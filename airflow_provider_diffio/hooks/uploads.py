@@ -1,0 +1,132 @@
+"""One recording on its way into a new project."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+from airflow_provider_diffio.api import endpoints, models, uploads
+from airflow_provider_diffio.api.errors import DiffioError, DiffioUploadRefusedError
+from airflow_provider_diffio.hooks import lineage
+from airflow_provider_diffio.hooks.sources import LocationSource
+
+if TYPE_CHECKING:
+    import logging
+
+    from airflow_provider_diffio.api.client import DiffioClient, Options
+
+
+class UploadingHook(Protocol):
+    """What an upload needs of a hook."""
+
+    @property
+    def log(self) -> logging.Logger: ...
+
+    def get_conn(self) -> DiffioClient: ...
+
+    def complete_project_upload(
+        self, project_id: str, *, request_options: Options = None
+    ) -> models.UploadConfirmation: ...
+
+
+class OnCreated(Protocol):
+    """Is told of a project before anything is uploaded into it."""
+
+    def __call__(self, project: models.Project, /, *, confirmable: bool) -> None:
+        """
+        :param project: the project as it will be, with the status ``uploading``.
+        :param confirmable: whether its protocol has a confirmation that could be missing later.
+        """
+
+
+class ProjectUpload:
+    """
+    Creates a project, uploads a recording into it, and confirms the upload. Made by
+    :meth:`DiffioHook.prepare_upload`, which has sent nothing yet.
+
+    :param hook: sends the requests.
+    :param recording: what to upload.
+    :param content_type: media type; guessed from the name when None.
+    :param file_format: short label of the format, or None.
+    :param params: stored with the project, or None.
+    :param options: for each of the calls.
+    :raises DiffioInputError: when an argument cannot work.
+    """
+
+    def __init__(
+        self,
+        hook: UploadingHook,
+        recording: uploads.Source,
+        *,
+        content_type: str | None,
+        file_format: str | None,
+        params: Mapping[str, Any] | None,
+        options: Options,
+    ) -> None:
+        self._hook = hook
+        self._recording = recording
+        self._options = options
+        self._content_type = content_type or uploads.guess_content_type(recording.name)
+        self._call = endpoints.create_project(
+            recording.name,
+            content_type=self._content_type,
+            content_length=recording.size_bytes,
+            file_format=file_format,
+            params=params,
+        )
+
+    def run(self, on_created: OnCreated | None = None) -> models.Project:
+        """
+        Do it. When the upload's permission is refused or runs out, it is tried once more, in a new project.
+
+        :param on_created: told of each project that is created.
+        :return: the project, with ``size_bytes`` and ``status``.
+        :raises DiffioError: when a step did not work; it carries the ``project_id``.
+        """
+        try:
+            project = self._into_new_project(on_created)
+        except DiffioUploadRefusedError as error:
+            # A slow upload can outlive its permission, and only a new project comes with a new one.
+            self._hook.log.warning("%s Trying once more.", error)
+            project = self._into_new_project(on_created)
+        if isinstance(self._recording, LocationSource):
+            lineage.report_upload(self._hook, self._recording.location, project.api_project_id)
+        return project
+
+    def _into_new_project(self, on_created: OnCreated | None) -> models.Project:
+        created = self._hook.get_conn().call(self._call, self._options)
+        recording = self._recording
+        self._hook.log.info(
+            "Created project %s; uploading %s (%d bytes).",
+            created.api_project_id,
+            recording.name,
+            recording.size_bytes,
+        )
+        project = models.Project(
+            api_project_id=created.api_project_id,
+            file_name=recording.name,
+            content_type=self._content_type,
+            size_bytes=recording.size_bytes,
+            status="uploading",
+        )
+        if on_created is not None:
+            on_created(project, confirmable=isinstance(created.upload, models.EdgeUpload))
+        try:
+            uploads.upload(
+                self._hook.get_conn(), created, recording, self._content_type, options=self._options
+            )
+            return replace(project, status=self._confirm(created))
+        except DiffioError as error:
+            error.project_id = created.api_project_id
+            raise
+
+    def _confirm(self, created: models.CreatedProject) -> str:
+        if isinstance(created.upload, models.SignedPutUpload):
+            # This generation of the protocol has no such call: the store itself tells Diffio.
+            return "uploaded"
+        confirmation = self._hook.complete_project_upload(
+            created.api_project_id, request_options=self._options
+        )
+        uploads.check_stored(self._recording, confirmation.size_bytes)
+        return confirmation.status

@@ -1,0 +1,251 @@
+"""
+The record of one restoration: what a task instance knows of it over all of its tries.
+
+:class:`Restoration` is pure: it asks nobody, and stores nothing. Each thing that happens is a method that
+returns the next record; whoever calls it hands the record to a :class:`RestorationStore`, before the thing
+happens where money is at stake (an intent), otherwise after it (a result).
+
+Records are read by other versions of this package than wrote them. So a record names its schema, its fields
+one by one, and leaves out what is not set; fields that are not known here are passed over; and what counts
+as the same input is a digest of the fields that are set, so that a new field changes no old digest.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+from airflow_provider_diffio.api.errors import DiffioInputError
+from airflow_provider_diffio.api.models import DownloadedFile, Generation, Project
+
+T = TypeVar("T", Project, Generation, DownloadedFile)
+
+#: The form of the records that this version writes. Higher ones are not guessed at.
+SCHEMA = 1
+
+
+class UnreadableRecordError(ValueError):
+    """A record that no version of this package up to this one has written."""
+
+
+class Upload(NamedTuple):
+    """
+    The upload of a recording.
+
+    :ivar input: digest of what was to be uploaded.
+    :ivar begun: the project whose file may have arrived without being confirmed; None where the protocol
+        knows no confirmation.
+    :ivar project: the project that holds the file, once it does.
+    """
+
+    input: str
+    begun: Project | None = None
+    project: Project | None = None
+
+
+class Start(NamedTuple):
+    """
+    One generation that was started, or that was about to be.
+
+    :ivar request: digest of what was asked for.
+    :ivar counter: which one for this request, from 0; part of its idempotency key.
+    :ivar generation: what Diffio created; None as long as that is not known.
+    :ivar failed: Diffio reported it as failed.
+    """
+
+    request: str
+    counter: int
+    generation: Generation | None = None
+    failed: bool = False
+
+
+class Download(NamedTuple):
+    """
+    The download of a restored file.
+
+    :ivar input: digest of what was to be written where.
+    :ivar file: what was written, once it was.
+    """
+
+    input: str
+    file: DownloadedFile | None = None
+
+
+class Restoration(NamedTuple):
+    """
+    What is recorded of one restoration.
+
+    :ivar upload: the last upload that began.
+    :ivar starts: every generation that was started or about to be, the oldest first.
+    :ivar download: the last download that began.
+    """
+
+    upload: Upload | None = None
+    starts: tuple[Start, ...] = ()
+    download: Download | None = None
+
+    # --- what happens ---
+
+    def upload_begun(self, given: str, project: Project) -> Restoration:
+        """A project exists, and its file is about to be sent."""
+        return self._replace(upload=Upload(given, begun=project))
+
+    def uploaded(self, given: str, project: Project) -> Restoration:
+        """The project holds the whole file."""
+        return self._replace(upload=Upload(given, project=project))
+
+    def start_intended(self, request: str, counter: int) -> Restoration:
+        """A generation is about to be started. What is known of the same start is kept."""
+        if any((start.request, start.counter) == (request, counter) for start in self.starts):
+            return self
+        return self._replace(starts=(*self.starts, Start(request, counter)))
+
+    def started(self, request: str, counter: int, generation: Generation) -> Restoration:
+        """Diffio has created the generation of an intended start, or had done so before."""
+        return self._changed(request, counter, generation=generation)
+
+    def start_failed(self, request: str, counter: int) -> Restoration:
+        """Diffio has reported the generation of a start as failed."""
+        return self._changed(request, counter, failed=True)
+
+    def download_begun(self, given: str) -> Restoration:
+        """A restored file is about to be written. What is known of the same file is kept."""
+        return self if self.download_of(given) else self._replace(download=Download(given))
+
+    def downloaded(self, given: str, file: DownloadedFile) -> Restoration:
+        """The restored file is there, whole."""
+        return self._replace(download=Download(given, file))
+
+    # --- what is known ---
+
+    def upload_of(self, given: str) -> Upload | None:
+        """Return the upload of this very input, if it began."""
+        return self.upload if self.upload and self.upload.input == given else None
+
+    def last_start(self, request: str) -> Start | None:
+        """Return the last start of this very request."""
+        return next((start for start in reversed(self.starts) if start.request == request), None)
+
+    def download_of(self, given: str) -> Download | None:
+        """Return the download of this very file to this very place, if it began."""
+        return self.download if self.download and self.download.input == given else None
+
+    def _changed(self, request: str, counter: int, **changes: Any) -> Restoration:
+        return self._replace(
+            starts=tuple(
+                start._replace(**changes) if (start.request, start.counter) == (request, counter) else start
+                for start in self.starts
+            )
+        )
+
+    # --- what is stored ---
+
+    def to_record(self) -> dict[str, Any]:
+        """Return what to store: plain JSON without secrets, only what is set."""
+        record: dict[str, Any] = {"schema": SCHEMA}
+        if self.upload:
+            record["upload"] = _set(
+                input=self.upload.input, begun=_value(self.upload.begun), project=_value(self.upload.project)
+            )
+        if self.starts:
+            record["starts"] = [
+                _set(
+                    request=start.request,
+                    counter=start.counter,
+                    generation=_value(start.generation),
+                    failed=start.failed or None,
+                )
+                for start in self.starts
+            ]
+        if self.download:
+            record["download"] = _set(input=self.download.input, file=_value(self.download.file))
+        return record
+
+    @classmethod
+    def from_record(cls, record: Any) -> Restoration:
+        """
+        Read what this or an older version stored.
+
+        :param record: what was stored; None when nothing was.
+        :raises UnreadableRecordError: when it is no such record, or a newer version's.
+        """
+        if record is None:
+            return cls()
+        try:
+            if record["schema"] > SCHEMA:
+                raise UnreadableRecordError(
+                    f"it has schema {record['schema']}, of a newer version of the provider"
+                )
+            upload, download = record.get("upload"), record.get("download")
+            return cls(
+                upload=upload
+                and Upload(
+                    upload["input"],
+                    begun=_read(Project, upload.get("begun")),
+                    project=_read(Project, upload.get("project")),
+                ),
+                starts=tuple(
+                    Start(
+                        start["request"],
+                        int(start["counter"]),
+                        _read(Generation, start.get("generation")),
+                        failed=bool(start.get("failed")),
+                    )
+                    for start in record.get("starts") or ()
+                ),
+                download=download
+                and Download(download["input"], _read(DownloadedFile, download.get("file"))),
+            )
+        except (AttributeError, KeyError, TypeError) as error:
+            raise UnreadableRecordError(f"it is damaged ({type(error).__name__})") from None
+
+
+class RestorationStore(Protocol):
+    """Where a record outlives the try that wrote it."""
+
+    def load(self) -> Restoration:
+        """
+        Return the record; an empty one where nothing was recorded.
+
+        :raises DiffioError: when it could not be read, which is never taken for *nothing was recorded*.
+        """
+
+    def save_intent(self, restoration: Restoration) -> None:
+        """
+        Store what is about to happen.
+
+        :raises DiffioError: when that did not work; then it must not happen.
+        """
+
+    def save_result(self, restoration: Restoration) -> None:
+        """Store what has happened. It has happened whether or not that works, so a failure is only logged."""
+
+
+def fingerprint(**fields: Any) -> str:
+    """
+    Return a digest of what identifies an input. A field that is None counts as not given.
+
+    :raises DiffioInputError: when a field is not plain JSON, and so could not be sent either.
+    """
+    try:
+        text = json.dumps(_set(**fields), sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise DiffioInputError(f"An argument cannot be sent as JSON: {error}.") from None
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _set(**fields: Any) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _value(part: Project | Generation | DownloadedFile | None) -> dict[str, Any] | None:
+    return None if part is None else part.to_value()
+
+
+def _read(cls: type[T], value: Mapping[str, Any] | None) -> T | None:
+    if value is None:
+        return None
+    return cls(**{field.name: value[field.name] for field in dataclasses.fields(cls) if field.name in value})
