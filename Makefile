@@ -13,7 +13,7 @@ ARGS ?=
 
 VENV := .venv-$(AIRFLOW)
 READY := $(VENV)/.ready
-# Lint reads the code against the newest Airflow whatever AIRFLOW says: that is the one with types to check.
+# Lint checks the code against the newest Airflow whatever AIRFLOW says: only that one has types to check.
 LINT_VENV := .venv-$(NEWEST)
 LINT_READY := $(LINT_VENV)/.ready
 
@@ -29,13 +29,13 @@ venv: $(READY) ## Build .venv-<airflow version> from the pinned versions
 .venv-%/.ready: pyproject.toml .ci/constraints-%.txt .ci/venv .ci/lib.sh
 	@.ci/venv $*
 
-# The whole suite in two processes; a selection in one, where its output is seen and a debugger works.
+# The whole suite in two processes; a selection in one, where you see its output and a debugger works.
 .PHONY: test
 test: $(READY) ## Run the whole test suite; ARGS goes to pytest
 	@$(VENV)/bin/python -m pytest $(or $(ARGS),-n 2)
 
 .PHONY: matrix
-matrix: ## Run the whole test suite on every Airflow, one after the other, and sum up
+matrix: ## Run the whole test suite on every Airflow, one after the other, with a summary
 	@.ci/matrix $(VERSIONS)
 
 .PHONY: lint
@@ -57,14 +57,14 @@ docs: .venv-docs/.ready ## Build the documentation into .site; a warning is an e
 	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict $(ARGS)
 
 .PHONY: preview
-preview: .venv-docs/.ready ## Serve the documentation, and build it anew while it is edited
+preview: .venv-docs/.ready ## Serve the documentation, and rebuild it while you edit
 	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs serve $(ARGS)
 
 .tools/playwright/.ready: .ci/browser-requirements.txt .ci/browser .ci/lib.sh
 	@.ci/browser
 
 .PHONY: browser
-browser: $(READY) .tools/playwright/.ready ## Make a connection by hand, in a browser (needs Chromium; pictures in .browser/)
+browser: $(READY) .tools/playwright/.ready ## Create a connection in a real browser (needs Chromium; pictures in .browser/)
 	@.ci/browser --check
 	@PYTHONPATH=.tools/playwright $(VENV)/bin/python -m pytest tests/browser $(ARGS)
 
@@ -77,7 +77,7 @@ demo: $(READY) ## Restore a noisy recording with a real Airflow and the local sa
 	@$(VENV)/bin/python -m tests.demo $(ARGS)
 
 .PHONY: hostile
-hostile: $(READY) ## Try 20,000 bad answers of Diffio (the test suite tries some hundred)
+hostile: $(READY) ## Try 20,000 bad responses of Diffio (the test suite tries some hundred)
 	@DIFFIO_HOSTILE_EXAMPLES=20000 $(VENV)/bin/python -m pytest tests/hostile -q -s $(ARGS)
 
 .PHONY: bench
@@ -96,11 +96,11 @@ e2e-distributed: .venv-distributed/.ready ## Restore 200 files on Celery workers
 	@.venv-distributed/bin/python -m tests.distributed $(ARGS)
 
 .PHONY: constraints
-constraints: ## Resolve the pinned versions anew (needs network)
+constraints: ## Resolve the pinned versions again (needs network)
 	@.ci/constraints $(NEWEST) $(filter-out $(NEWEST),$(VERSIONS))
 
 .PHONY: recording
-recording: $(READY) ## Make the noisy example recording anew (needs espeak-ng)
+recording: $(READY) ## Make the noisy example recording again (needs espeak-ng)
 	@$(VENV)/bin/python .ci/make_recording.py
 
 .PHONY: clean

@@ -1,4 +1,4 @@
-# Runs make targets one after the other, goes on after a failure, and sums up. Sourced, never run.
+# Runs make targets one after the other, continues after a failure, and prints a summary. Sourced, never run.
 
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
@@ -18,17 +18,17 @@ check() {
     summary+=("$(printf '%-6s %-26s %4d s  %s' "$verdict" "$name" $((SECONDS - started)) "$(closing_line "$log")")")
 }
 
-# Say that a make target was left out, and why.
+# Note that a make target was skipped, and why.
 skip() {
     summary+=("$(printf '%-6s %-26s %4s    %s' skip "make $1" - "$2")")
 }
 
-# pytest's own count of what passed, if there is one
+# pytest's own count of what passed, if it printed one
 closing_line() {
     { grep -E '^=+ .* in [0-9.]+s.*=+$' "$1" || true; } | tail -n 1 | sed -e 's/^=* *//' -e 's/ *=*$//'
 }
 
-# Print what became of each, and end with a failure if one failed.
+# Print the result of each, and end with a failure if one failed.
 sum_up() {
     echo
     echo "### summary after $SECONDS s"

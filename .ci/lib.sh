@@ -17,8 +17,8 @@ find_python() {
     return 1
 }
 
-# uv from PATH, else one installed once into .tools. Prints its path; fails where it can not be had, and then
-# the callers make do with pip.
+# uv from PATH, else one installed once into .tools. Prints its path; fails where it cannot be installed, and then
+# the callers use pip instead.
 find_uv() {
     if [ -n "${NO_UV:-}" ]; then
         return 1

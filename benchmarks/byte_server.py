@@ -1,9 +1,9 @@
 """
 A Diffio that takes bytes and forgets them, as fast as Python can, in a process of its own.
 
-Started as ``python -m benchmarks.byte_server MIB LATENCY_SECONDS``; prints its port. It answers the whole
+Started as ``python -m benchmarks.byte_server MIB LATENCY_SECONDS``; prints its port. It serves the whole
 flow of one recording, and takes ``PUT /raw`` and ``GET /raw`` from others. A download is MIB mebibytes of a
-sparse file, sent by the kernel. Each request is answered LATENCY_SECONDS late.
+sparse file, sent by the kernel. Each response comes LATENCY_SECONDS late.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Handler(BaseHTTPRequestHandler):
     """One connection."""
 
     protocol_version = "HTTP/1.1"
-    #: Answers are small and must not wait for more.
+    #: Responses are small and must not wait for more.
     disable_nagle_algorithm = True
     rbufsize = 256 * 1024
     file: IO[bytes]
@@ -48,12 +48,12 @@ class Handler(BaseHTTPRequestHandler):
         time.sleep(self.latency)
         number = urlsplit(self.path).path.rpartition("/")[2]
         self.parts[number] = size
-        self._answer({"partNumber": int(number) if number.isdigit() else 0, "etag": f"etag-{number}"})
+        self._respond({"partNumber": int(number) if number.isdigit() else 0, "etag": f"etag-{number}"})
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])) or b"{}")
         time.sleep(self.latency)
-        self._answer(self._api(urlsplit(self.path).path.rpartition("/v1/")[2], body))
+        self._respond(self._api(urlsplit(self.path).path.rpartition("/v1/")[2], body))
 
     def _api(self, endpoint: str, body: dict[str, Any]) -> dict[str, Any]:
         host = f"http://127.0.0.1:{cast('ThreadingHTTPServer', self.server).server_port}"
@@ -98,8 +98,8 @@ class Handler(BaseHTTPRequestHandler):
             left -= got
         return size - left
 
-    def _answer(self, answer: dict[str, Any]) -> None:
-        content = json.dumps(answer).encode()
+    def _respond(self, fields: dict[str, Any]) -> None:
+        content = json.dumps(fields).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))

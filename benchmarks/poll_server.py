@@ -1,5 +1,5 @@
 """
-A TLS server that answers the polls of every contender, in a process of its own: as little as HTTP allows.
+A TLS server that responds to the polls of every contender, in a process of its own: as little as HTTP allows.
 
 Started as ``python -m benchmarks.poll_server FOLDER POLLS``. It writes ``ca.pem`` (the usual authorities and
 its own) and ``port`` into the folder; each job is over at its POLLS-th poll, or never, for 0.
@@ -29,8 +29,8 @@ class Polls:
         self.requests = 0
         self._polls: Counter[str] = Counter()
 
-    def answer(self, path: str, body: bytes) -> object:
-        """Answer in the words of whose path it is."""
+    def respond(self, path: str, body: bytes) -> object:
+        """Return what the service with that path would say."""
         if path == "/stats":
             return {"connections": self.connections, "requests": self.requests}
         self.requests += 1
@@ -48,7 +48,7 @@ class Polls:
 
 
 def diffio_progress(asked: dict[str, str], over: bool) -> object:
-    """Answer as Diffio does, with all that it says about a running generation."""
+    """Return what Diffio says about a generation, with all the fields of a running one."""
     stage = {"jobId": "j-1", "jobState": "RUNNING", "status": "running", "progress": 40, "statusMessage": ""}
     return {
         "generationId": asked["generationId"],
@@ -87,7 +87,7 @@ class Http(asyncio.Protocol):
         if len(rest) < length:
             return
         self._buffer = rest[length:]
-        content = json.dumps(self._polls.answer(lines[0].split(b" ")[1].decode(), rest[:length])).encode()
+        content = json.dumps(self._polls.respond(lines[0].split(b" ")[1].decode(), rest[:length])).encode()
         self._transport.write(
             b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(content)
             + content

@@ -33,7 +33,7 @@ def measure(python: Path, ten_minutes: dict[str, Any], *, quick: bool) -> dict[s
     """
     Run every kind, those that are compared closely twice, and ours with many more triggers.
 
-    The order is the same from both ends, so that a machine that gets slower or faster favours nobody.
+    The order is the same from both ends, so that a machine that gets slower or faster favours none of them.
 
     :param python: the interpreter that has the peers' packages.
     :param ten_minutes: polls and delay of ours for ten-minute jobs, as simulated.

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 MIB = 1024 * 1024
-#: Between two looks at the loop and at the memory, in seconds.
+#: Seconds between two measurements of the loop's lag; memory is measured at every tenth.
 TICK = 0.01
 
 
@@ -74,7 +74,7 @@ async def measure(task: Task) -> Cost:
     lags.sort()
     return Cost(
         polls=after["requests"] - before["requests"],
-        # One of them is that of the question.
+        # One of them is the connection of this question.
         connections=after["connections"] - before["connections"] - 1,
         cpu_seconds=cpu,
         wall_seconds=wall,
@@ -101,9 +101,9 @@ async def _stats(task: Task) -> dict[str, int]:
     writer.write(b"GET /stats HTTP/1.1\r\nHost: localhost\r\n\r\n")
     head = await reader.readuntil(b"\r\n\r\n")
     length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
-    answer: dict[str, int] = json.loads(await reader.readexactly(length))
+    response: dict[str, int] = json.loads(await reader.readexactly(length))
     writer.close()
-    return answer
+    return response
 
 
 def _resident() -> int:
@@ -138,12 +138,12 @@ async def _diffio(task: Task) -> Start:
 
 
 async def _session(task: Task) -> Start:
-    """The limit: one session, the same requests at the same times, and nothing done with the answers."""
+    """The limit: one session, the same requests at the same times, and nothing done with the responses."""
     import ssl
 
     import aiohttp
 
-    # In a triggerer, Airflow is there too, and Python's garbage collector looks through all of it.
+    # A triggerer has Airflow loaded too, and Python's garbage collector scans all of it.
     import_module("airflow.triggers.base")
     import_module("airflow.providers.common.compat.sdk").BaseHook  # noqa: B018 - loads what hooks load
     tls = ssl.create_default_context(cafile=task.ca)
@@ -160,9 +160,9 @@ async def _session(task: Task) -> Start:
         while True:
             asked = {"generationId": f"generation-{number}", "apiProjectId": "project"}
             async with session.post(url, json=asked, headers=headers) as response:
-                answer = await response.json()
-            if answer["status"] == "complete":
-                return answer
+                progress = await response.json()
+            if progress["status"] == "complete":
+                return progress
             await asyncio.sleep(interval * random.uniform(0.9, 1.1))  # noqa: S311 - no secret
 
     return start

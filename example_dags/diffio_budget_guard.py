@@ -1,8 +1,8 @@
 """
-Stop a night's run when the billing period has cost enough.
+Stop a night's run when the billing period has reached a limit.
 
-``usage`` and ``account`` ask Diffio, which costs nothing; ``within_budget`` skips everything behind it when
-the newest billing period has passed the limit or billing is not active. Put your restorations behind it.
+``usage`` and ``account`` ask Diffio, which costs nothing. ``within_budget`` skips everything behind it when
+the newest billing period has reached the limit or billing is not active. Put your restorations behind it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ with DAG(
     def within_budget(
         usage: dict[str, Any], account: dict[str, Any], params: dict[str, Any] | None = None
     ) -> bool:
-        """Tell whether tonight's restorations may be bought."""
+        """Return whether tonight's restorations may start."""
         assert params is not None
         spent, limit = usage["total_cents"], params["limit_cents"]
         print(f"{spent} of {limit} cents; billing is {account['billing_status']}.")

@@ -2,7 +2,7 @@
 Every night, restore the recordings that are new under a path.
 
 ``list_new`` compares the source directory with the output directory; each recording that has no restored
-file becomes one mapped task, at most four of them at once; ``summarize`` says what came of it.
+file becomes one mapped task, at most four of them at once. ``summarize`` reports the results.
 
 Needs a connection ``diffio_default`` with an API key and an ``output_path`` in its extra. The directories
 are parameters: local paths or URIs such as ``s3://aws_default@raw/recordings/``.
@@ -53,7 +53,7 @@ with DAG(
 
     new = list_new()
 
-    # One task per recording. Waiting ones hold no worker; at most four are worked on at once.
+    # One task per recording, at most four at once. A task that waits holds no worker.
     restored = DiffioRestoreOperator.partial(
         task_id="restore",
         download_type="audio",
@@ -64,9 +64,9 @@ with DAG(
 
     @task(trigger_rule=TriggerRule.ALL_DONE)
     def summarize(jobs: list[dict[str, str]] | None, files: Any) -> dict[str, int]:
-        """Say what was restored, and fail the run when something was not: it is new again tomorrow."""
+        """Log what was restored. Fail the run if something was not: the next night tries that again."""
         if jobs is None:
-            raise AirflowFailException("The new recordings could not be listed; see the task list_new.")
+            raise AirflowFailException("The new recordings could not be listed: see the task list_new.")
         written = [file for file in files or () if file]
         for file in written:
             print(f"{file['path']}: {file['size_bytes']} bytes")

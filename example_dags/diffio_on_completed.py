@@ -3,9 +3,9 @@ Download whatever Diffio has finished, whoever started it.
 
 The DAG is scheduled on an asset: every finished generation of the connection's API key becomes an event on
 it, and events start runs. Needs Airflow 3, a connection ``diffio_default`` with an API key, an
-``output_path`` and a ``webhook_secret`` in its extra, and a webhook that leads to
+``output_path`` and a ``webhook_secret`` in its extra, and a webhook endpoint with the URL
 ``https://<your Airflow>/diffio/webhooks/diffio_default``. Where no webhook can reach Airflow, a watcher on
-the triggerer asks Diffio instead: ``diffio_completed_asset(poll_interval=60)``.
+the triggerer polls Diffio instead: ``diffio_completed_asset(poll_interval=60)``.
 """
 
 from __future__ import annotations

@@ -30,10 +30,10 @@ with DAG(
     default_args={"retries": 2},
     params={"source": Param(str(SAMPLE), type="string", description="Local path or URI of a recording")},
 ):
-    # 1. The recording goes to Diffio. Nothing is bought yet.
+    # 1. The recording goes to Diffio. Nothing is billed yet.
     project = DiffioCreateProjectOperator(task_id="upload", source="{{ params.source }}")
 
-    # 2. Its restoration is bought: once, however often this task is tried.
+    # 2. The restoration starts: once, however often this task is tried.
     generation = DiffioCreateGenerationOperator(task_id="restore", project=project.output)
 
     # 3. The wait happens on the triggerer and holds no worker.

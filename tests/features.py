@@ -1,4 +1,4 @@
-"""What the versions of Airflow have: which tests run where, and the README's table of it.
+"""What the versions of Airflow have: which tests run where, and the table of it in README and documentation.
 
 A test of something that not every Airflow has is marked with ``needs(...)``; where that Airflow lacks it, the
 test is skipped, and says so. Everything else runs on every version.
@@ -35,10 +35,10 @@ class Feature:
 
     :ivar title: what the README's table says.
     :ivar since: the first Airflow with it.
-    :ivar until: the first Airflow that has it no more; None while there is none.
+    :ivar until: the first Airflow that no longer has it; None if every later one does.
     :ivar without: one in between that lacks it.
     :ivar rests_on: what must be there, for the reason of a skipped test.
-    :ivar probe: finds that in the installed Airflow; None for what can not be told by a name.
+    :ivar probe: finds that in the installed Airflow; None where no name shows it.
     """
 
     title: str
@@ -89,25 +89,25 @@ WATCHER = Feature(
     probe=_attribute("airflow.sdk", "AssetWatcher"),
 )
 DURABLE_WATCHER = Feature(
-    "watchers report each generation once over restarts, and share one look",
+    "watchers report each generation once over restarts, and share one poll",
     since=(3, 3),
     rests_on="shared streams and the asset state store",
     probe=_attribute("airflow.triggers.shared_stream", "SharedStreamManager"),
 )
 STATE_STORE = Feature(
-    "a retry goes on in the middle of a task; so does one of `DiffioRestoreOperator`",
+    "a retry continues in the middle of a task, also of `DiffioRestoreOperator`",
     since=(3, 3),
     rests_on="the task state store",
     probe=_attribute("airflow.sdk.execution_time.context", "NEVER_EXPIRE"),
 )
 RETRY_POLICY = Feature(
-    "final errors burn no retries, `Retry-After` is waited for (`DiffioRetryPolicy`)",
+    "the next try waits as long as `Retry-After` asks (`DiffioRetryPolicy`)",
     since=(3, 3),
     rests_on="retry policies",
     probe=_attribute("airflow.sdk.definitions.retry_policy", "RetryPolicy"),
 )
 TRIGGER_ON_KILL = Feature(
-    "a killed deferred task says in its log what goes on at Diffio",
+    "a killed deferred task says in its log what continues at Diffio",
     since=(3, 3),
     rests_on="`on_kill` of triggers",
     probe=_attribute("airflow.triggers.base", "BaseTrigger", "on_kill"),
@@ -130,10 +130,11 @@ FEATURES = (
     WAKE_UP,
 )
 
-#: What needs nothing that some of them lack.
+#: What works on every one of them.
 EVERYWHERE = (
     "operators, sensor in all modes, deferral, hook, links, connection form and test",
-    "a retry of the four operators pays once, whatever killed the last try",
+    "a generation of the four operators is billed once, whatever killed the last try",
+    "a final error ends the retries",
 )
 
 
@@ -146,7 +147,7 @@ def needs(feature: Feature) -> pytest.MarkDecorator:
 
 
 def promised_table() -> str:
-    """The table of what works where, as the README shows it."""
+    """The table of what works where, as README and documentation show it."""
     lines = [
         f"| Airflow | {' | '.join(TESTED)} |",
         f"|---|{'---|' * len(TESTED)}",

@@ -32,8 +32,11 @@ def test_every_line_has_tests_of_its_own(feature: Feature) -> None:
     assert users
 
 
-def test_the_readme_shows_the_table() -> None:
-    assert promised_table() in (ROOT / "README.md").read_text()
+def test_readme_and_documentation_show_the_table() -> None:
+    readme = (ROOT / "README.md").read_text()
+    marked = "<!-- --8<-- [start:compatibility] -->\n{}\n<!-- --8<-- [end:compatibility] -->"
+    assert marked.format(promised_table()) in readme
+    assert '--8<-- "README.md:compatibility"' in (ROOT / "docs" / "compatibility.md").read_text()
 
 
 def test_make_knows_the_versions_that_the_table_names() -> None:

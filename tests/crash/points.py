@@ -51,8 +51,8 @@ POINTS: tuple[Point, ...] = (
         "unconfirmed", "after the upload completes, before its confirmation", "upload",
         projects_without_store=2,
     ),
-    Point("unread", "after the generation is accepted, before the answer is read", "buy"),
-    Point("unremembered", "after the answer is read, before it is remembered", "buy"),
+    Point("unread", "after the generation is accepted, before the response is read", "buy"),
+    Point("unremembered", "after the response is read, before it is recorded", "buy"),
     Point("deferred", "while deferred (triggerer killed, and started again)", "wait", by_driver=True),
     Point("resumption", "after the trigger fires, before the task resumes", "wait"),
     Point("download", "in the middle of the download", "save"),
@@ -98,7 +98,7 @@ ROWS: Sequence[Row] = tuple(Row(kind, point) for point in POINTS for kind in KIN
 
 
 def promised_table() -> str:
-    """The table of what is promised, as the README shows it."""
+    """The table of what is promised, as docs/reliability.md shows it."""
     lines = [
         "| Killed | Billed generations | Projects on 3.3 | on 2.11, four operators | File |",
         "|---|---|---|---|---|",
