@@ -142,11 +142,11 @@ class Wait(NamedTuple):
 
     def defer(self, task: Any, method_name: str, carried: Mapping[str, Any]) -> NoReturn:
         """Hand the wait over to the triggerer; the task goes on in ``method_name``."""
-        from airflow_provider_diffio.config import unhurried
+        from airflow_provider_diffio.config import trigger_poll_intervals
         from airflow_provider_diffio.triggers.generation import DiffioGenerationTrigger
 
         now = time.time()
-        pace = unhurried(self.poll_interval, self.max_poll_interval)
+        pace = trigger_poll_intervals(self.poll_interval, self.max_poll_interval)
         task.log.info(
             "Waiting for generation %s on the triggerer, until %s at the latest.",
             self.generation_id,
