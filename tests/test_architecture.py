@@ -32,7 +32,7 @@ ROOMS: dict[str, set[str]] = {
     "steps": {"triggers", "links", "retry_policy", "hooks", "storage", "api", "config", "_compat"},
     "triggers": {"hooks", "api", "_compat"},
     "lineage": {"hooks", "storage", "api"},
-    "links": {"storage"},
+    "links": {"hooks", "storage"},
     "retry_policy": {"api", "_compat"},
     "hooks": {"storage", "api"},
     "storage": {"api", "_compat"},

@@ -24,13 +24,11 @@ from airflow_provider_diffio.api.errors import (
     DiffioTransferError,
 )
 from airflow_provider_diffio.api.models import GenerationDownload
+from airflow_provider_diffio.api.polling import DEFAULT_READY_TIMEOUT
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-#: How long a file may take to appear after its generation is complete, in seconds.
-DEFAULT_READY_TIMEOUT = 120.0
 
 
 def get_link(

@@ -723,5 +723,5 @@ class DownloadedFile:
     api_project_id: str
 
     def to_value(self) -> dict[str, Any]:
-        """Return the *asset* value that flows through a DAG: plain JSON, no secrets."""
+        """Return the *file* value that flows through a DAG: plain JSON, no secrets."""
         return dict(vars(self))
