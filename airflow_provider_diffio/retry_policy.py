@@ -8,6 +8,7 @@ from typing import Any
 from airflow.sdk.definitions.retry_policy import RetryDecision, RetryPolicy
 
 from airflow_provider_diffio.api.errors import DiffioError
+from airflow_provider_diffio.api.retry import MAX_RETRY_AFTER
 
 
 class DiffioRetryPolicy(RetryPolicy):
@@ -28,9 +29,9 @@ class DiffioRetryPolicy(RetryPolicy):
         if error.final:
             return RetryDecision.fail(f"{type(error).__name__}: the same task would end the same way")
         if error.retry_after is not None:
-            return RetryDecision.retry(
-                timedelta(seconds=error.retry_after), f"Diffio asks to wait {error.retry_after:g} s"
-            )
+            # An error may come from elsewhere than our own parser, and the scheduler fails on absurd dates.
+            seconds = min(max(0.0, error.retry_after), MAX_RETRY_AFTER)
+            return RetryDecision.retry(timedelta(seconds=seconds), f"Diffio asks to wait {seconds:g} s")
         return RetryDecision.default()
 
     def serialize(self) -> dict[str, Any]:
