@@ -12,6 +12,7 @@ from airflow_provider_diffio.api.errors import (
     DiffioRateLimitError,
     DiffioServerError,
 )
+from airflow_provider_diffio.api.retry import MAX_RETRY_AFTER
 
 #: How long an outage may last before it uses up retries.
 OUTAGE_LIMIT = timedelta(days=1)
@@ -41,8 +42,9 @@ class DiffioRetryPolicy(RetryPolicy):
             return RetryDecision.fail(f"{type(error).__name__}: the same task would end the same way")
         delay, reason = None, f"{type(error).__name__}: this passes"
         if error.retry_after is not None:
-            delay = timedelta(seconds=error.retry_after)
-            reason = f"Diffio asks to wait {error.retry_after:g} s"
+            # An error may come from elsewhere than our own parser, and the scheduler fails on absurd dates.
+            seconds = min(max(0.0, error.retry_after), MAX_RETRY_AFTER)
+            delay, reason = timedelta(seconds=seconds), f"Diffio asks to wait {seconds:g} s"
         if isinstance(error, _OUTAGES):
             decision = reschedule_decision(delay, OUTAGE_LIMIT, reason)
             if decision is not None:
