@@ -377,6 +377,7 @@ class DiffioHook(BaseHook):
         output_conn_id: str | None = None,
         overwrite: Literal["replace", "error"] = "replace",
         ready_timeout: float = DEFAULT_READY_TIMEOUT,
+        about_to_publish: Callable[[models.DownloadedFile], None] | None = None,
         request_options: Options = None,
     ) -> models.DownloadedFile:
         """
@@ -395,6 +396,7 @@ class DiffioHook(BaseHook):
         :param output_conn_id: connection that relative paths and stores are reached through.
         :param overwrite: ``replace`` what is there, or ``error`` if there is something.
         :param ready_timeout: seconds to wait for a file that is not there yet after completion.
+        :param about_to_publish: told what has arrived, right before it appears at the path.
         :param request_options: for each request.
         :return: the file: ``path``, ``size_bytes``, ``sha256``, ``mime_type``, ``file_name``, ...
         :raises DiffioInputError: before anything is asked, when the path or an argument cannot work.
@@ -419,6 +421,19 @@ class DiffioHook(BaseHook):
         link = get_link()
         file_name = storage.safe_file_name(link.file_name, f"{generation_id}.{_suffix(link.download_type)}")
         target = target.file(file_name)
+
+        def arrived(writer: storage.Writer) -> models.DownloadedFile:
+            return models.DownloadedFile(
+                path=writer.uri,
+                size_bytes=writer.size_bytes,
+                sha256=writer.sha256,
+                mime_type=link.mime_type,
+                file_name=file_name,
+                download_type=link.download_type,
+                generation_id=generation_id,
+                api_project_id=project_id,
+            )
+
         with target.writer(overwrite=overwrite == "replace") as writer:
             fetch = downloads.Fetch(
                 client,
@@ -429,18 +444,12 @@ class DiffioHook(BaseHook):
                 written_sha256=lambda: writer.sha256,
             )
             fetch.run(link)
+            if about_to_publish is not None:
+                writer.verify()
+                about_to_publish(arrived(writer))
         self.log.info("Wrote %s (%d bytes).", target.uri, writer.size_bytes)
         lineage.report_download(self, project_id, generation_id, target)
-        return models.DownloadedFile(
-            path=target.uri,
-            size_bytes=writer.size_bytes,
-            sha256=writer.sha256,
-            mime_type=link.mime_type,
-            file_name=file_name,
-            download_type=link.download_type,
-            generation_id=generation_id,
-            api_project_id=project_id,
-        )
+        return arrived(writer)
 
     def check_download(
         self,

@@ -112,7 +112,7 @@ def test_an_upload_permission_that_is_refused_again_is_an_error(
 ) -> None:
     sandbox.add_fault("status", path="/v1/uploads/parts/*", status=403, body={"error": {}}, nth="every")
     upload = DiffioCreateProjectOperator(task_id="upload", source=str(recording), dag=dag)
-    assert "No generation was started" in str(task_runner.run(upload).error)
+    assert "asks for a new permission" in str(task_runner.run(upload).error)
     assert sandbox.ledger()["totals"]["projects"] == 2
 
 
