@@ -11,7 +11,7 @@ from airflow_provider_diffio.api.media_types import MEDIA_TYPES, is_recording, m
 from airflow_provider_diffio.api.uploads import guess_content_type
 
 KNOWN = [
-    ("a.wav", "audio/wav"),
+    ("a.wav", "audio/x-wav"),
     ("A.MP3", "audio/mpeg"),
     ("talk.flac", "audio/flac"),
     ("talk.m4a", "audio/mp4"),
@@ -25,8 +25,8 @@ KNOWN = [
     ("film.mov", "video/quicktime"),
     ("film.webm", "video/webm"),
     ("folder.wav/film.avi", "video/x-msvideo"),
-    ("10:30 interview.part 2.wav", "audio/wav"),
-    (".hidden.wav", "audio/wav"),
+    ("10:30 interview.part 2.wav", "audio/x-wav"),
+    (".hidden.wav", "audio/x-wav"),
 ]
 UNKNOWN = [
     "talk.wav.gz",

@@ -580,7 +580,7 @@ def test_a_slice_is_a_body_that_knows_its_length_and_starts_over() -> None:
 @pytest.mark.parametrize(
     ("name", "content_type"),
     [
-        ("a.wav", "audio/wav"),
+        ("a.wav", "audio/x-wav"),
         ("A.MP3", "audio/mpeg"),
         ("a.mp4", "video/mp4"),
         ("a", "application/octet-stream"),
