@@ -2,8 +2,8 @@
 Polls against delay, simulated: what each way of waiting costs, over jobs from 20 seconds to 2 hours.
 
 The clock is a number, so this takes a second and always gives the same. The jobs are made up, since no list
-of Diffio's own is public: their lengths spread evenly over the orders of magnitude, a third runs steadily, and of the
-rest equal parts queue, stall, advance in bursts, or go on long after their last percent.
+of Diffio's own is public: their lengths spread evenly over the orders of magnitude, a third runs steadily,
+and of the rest equal parts queue, stall, advance in bursts, or go on long after their last percent.
 """
 
 from __future__ import annotations
