@@ -6,8 +6,9 @@ SHELL := bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
-VERSIONS := 2.11.2 3.0.6 3.1.8 3.2.2 3.3.2
-NEWEST := $(lastword $(VERSIONS))
+VERSIONS := 2.11.2 3.0.6 3.1.8 3.2.2 3.3.2 3.4.0b2
+# The newest that is released: neither a beta nor a release candidate.
+NEWEST := $(lastword $(foreach version,$(VERSIONS),$(if $(findstring b,$(version))$(findstring rc,$(version)),,$(version))))
 AIRFLOW ?= $(NEWEST)
 ARGS ?=
 

@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import importlib.util
+import inspect
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 #: Names of this module that are Airflow's own, imported when somebody asks for them (Airflow 3.3 and later).
@@ -122,6 +125,53 @@ async def find_connection(conn_id: str) -> Any:
         return await asyncio.to_thread(BaseHook.get_connection, conn_id)
 
 
+def event_trigger_arguments(queue: str | None) -> dict[str, Any]:
+    """
+    Return the arguments for the constructor of ``BaseEventTrigger``.
+
+    :param queue: the triggerer queue that runs the trigger; None for none.
+    :raises RuntimeError: when a queue is given and this Airflow's event triggers have none (before 3.4).
+    """
+    if queue is None:
+        return {}
+    from airflow.providers.common.compat.triggers import BaseEventTrigger
+
+    if "queue" not in inspect.signature(BaseEventTrigger.__init__).parameters:
+        raise RuntimeError("A queue for an event trigger needs Airflow 3.4.")
+    return {"queue": queue}
+
+
+def batch_asset_events(schedule: Any) -> Any:
+    """
+    Return a schedule with which one DAG run takes all asset events since the last one, on every Airflow.
+
+    :param schedule: an asset, or assets joined by ``|`` or ``&``.
+    :return: the schedule itself before Airflow 3.4, which always batches; a timetable from then on.
+    """
+    try:
+        sdk = importlib.import_module("airflow.sdk")
+    except ImportError:  # Airflow 2
+        return schedule
+    timetable = getattr(sdk, "AssetTriggeredTimetable", None)
+    return schedule if timetable is None else timetable(schedule, batch_asset_events=True)
+
+
+def reschedule_decision(delay: timedelta | None, within: timedelta, reason: str) -> Any | None:
+    """
+    Return a retry policy's decision to run the task again without using a retry (Airflow 3.4 and later).
+
+    :param delay: time until then; None for the task's own ``retry_delay``.
+    :param within: time after the try's first reschedule from which on it uses retries again.
+    :param reason: for the log.
+    :return: the decision; None on versions that cannot do this.
+    """
+    from airflow.sdk.definitions.retry_policy import RetryDecision
+
+    if not hasattr(RetryDecision, "reschedule"):
+        return None
+    return RetryDecision.reschedule(delay, reschedule_timeout=within, reason=reason)
+
+
 async def load_asset_state(trigger: Any, key: str) -> Any:
     """
     Read what an event trigger stored with its asset (Airflow 3.3 and later).
@@ -163,11 +213,24 @@ def _asset_state_store(trigger: Any) -> Any | None:
     return stores[min(stores)] if stores else None
 
 
-def can_wake_up_waits() -> bool:
-    """Return whether a webhook can resume a deferred task here: it rests on internals of Airflow 3.3."""
-    from airflow import __version__
+def can_resume_deferred_tasks() -> bool:
+    """Return whether Airflow has what ``plugins.wakeup`` needs to resume a deferred task (3.2 and later)."""
+    try:
+        # Its parents are packages; Airflow 2 lacks both the module and the plain JSON that it decodes.
+        return importlib.util.find_spec("airflow.serialization.decoders") is not None
+    except ImportError:
+        return False
 
-    return str(__version__).startswith("3.3.")
+
+def queues_each_asset_event() -> bool:
+    """
+    Return whether Airflow's queue of DAG runs has an entry for each asset event (3.4 and later).
+
+    Before, it has one entry for each asset and DAG. Call it on the API server only: it imports the models.
+    """
+    from airflow.models.asset import AssetDagRunQueue
+
+    return hasattr(AssetDagRunQueue, "asset_event_id")
 
 
 def has_partitioned_schedule(dag: Any) -> bool:

@@ -14,14 +14,27 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from airflow.providers.common.compat.sdk import BaseOperatorLink
 
 if TYPE_CHECKING:
+    from airflow_provider_diffio.hooks.diffio import DiffioHook
     from airflow_provider_diffio.storage import Location
 
 log = logging.getLogger(__name__)
+
+
+class LinkedTask(Protocol):
+    """A task whose page has links to files."""
+
+    do_xcom_push: bool
+    operator_extra_links: Any
+    shown_links: Mapping[str, str]
+
+    @property
+    def hook(self) -> DiffioHook:
+        """The hook, which knows where a path leads."""
 
 
 class _FileLink(BaseOperatorLink):
@@ -51,7 +64,7 @@ class _FileLink(BaseOperatorLink):
 
     @classmethod
     def show(
-        cls, task: Any, context: Mapping[str, Any], path: str | Location, conn_id: str | None = None
+        cls, task: LinkedTask, context: Mapping[str, Any], path: str | Location, conn_id: str | None = None
     ) -> None:
         """
         Store the address of a file if it has one. A failure is only logged: no task fails because of a link.
@@ -69,12 +82,12 @@ class _FileLink(BaseOperatorLink):
             url = console_url(task.hook.locate(path, conn_id)) or ""
             if url:
                 context["ti"].xcom_push(key=cls.key, value=url)
-            task.shown_links = {**getattr(task, "shown_links", {}), cls.key: url}
+            task.shown_links = {**task.shown_links, cls.key: url}
         except Exception as error:
             log.warning("Could not store the link %r: %s", cls.name, error)
 
 
-def show_none(task: Any) -> None:
+def show_none(task: LinkedTask) -> None:
     """
     Record that a task has no links yet.
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 #: The versions that the suite is run on, oldest first.
-TESTED = ("2.11.2", "3.0.6", "3.1.8", "3.2.2", "3.3.2")
+TESTED = ("2.11.2", "3.0.6", "3.1.8", "3.2.2", "3.3.2", "3.4.0b2")
 
 
 def release(text: str) -> tuple[int, int]:
@@ -114,10 +114,27 @@ TRIGGER_ON_KILL = Feature(
 )
 WAKE_UP = Feature(
     "deliveries end deferred waits (experimental)",
-    since=(3, 3),
-    until=(3, 4),
-    rests_on="the internals of Airflow 3.3",
-    probe=None,
+    since=(3, 2),
+    rests_on="internals of Airflow that decode stored arguments of triggers",
+    probe=_attribute("airflow.serialization.decoders", "smart_decode_trigger_kwargs"),
+)
+OUTAGES = Feature(
+    "outages and 429 use up no retries (`DiffioRetryPolicy`)",
+    since=(3, 4),
+    rests_on="retry policies that reschedule",
+    probe=_attribute("airflow.sdk.definitions.retry_policy", "RetryDecision", "reschedule"),
+)
+RUN_PER_EVENT = Feature(
+    "each event starts a run of its own, unless the schedule batches them",
+    since=(3, 4),
+    rests_on="a queue of DAG runs with an entry for each asset event",
+    probe=_attribute("airflow.models.asset", "AssetDagRunQueue", "asset_event_id"),
+)
+WATCHER_QUEUE = Feature(
+    "a watcher can have a triggerer queue",
+    since=(3, 4),
+    rests_on="queues of event triggers",
+    probe=_attribute("airflow.triggers.base", "BaseTrigger", "queue"),
 )
 FEATURES = (
     RETRY_OF_THE_KILLED,
@@ -128,6 +145,9 @@ FEATURES = (
     RETRY_POLICY,
     TRIGGER_ON_KILL,
     WAKE_UP,
+    OUTAGES,
+    RUN_PER_EVENT,
+    WATCHER_QUEUE,
 )
 
 #: What works on every one of them.

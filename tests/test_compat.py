@@ -5,12 +5,23 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from airflow_provider_diffio import _compat
-from tests.features import RETRY_POLICY, STATE_STORE, WAKE_UP, WATCHER, needs
+from tests.features import (
+    OUTAGES,
+    RETRY_POLICY,
+    RUN_PER_EVENT,
+    STATE_STORE,
+    WAKE_UP,
+    WATCHER,
+    WATCHER_QUEUE,
+    WEBHOOKS,
+    needs,
+)
 from tests.subprocess_code import lines_printed_by
 
 
@@ -165,8 +176,39 @@ def test_without_an_asset_state_store_nothing_is_stored(attributes: dict[str, An
     asyncio.run(go())
 
 
-def test_waits_are_woken_up_where_the_table_says_so() -> None:
-    assert _compat.can_wake_up_waits() is WAKE_UP.here
+@needs(WATCHER_QUEUE)
+def test_an_event_trigger_has_a_queue() -> None:
+    assert _compat.event_trigger_arguments("eu") == {"queue": "eu"}
+    assert _compat.event_trigger_arguments(None) == {}
+
+
+@pytest.mark.skipif(WATCHER_QUEUE.here, reason="about older versions")
+def test_where_event_triggers_have_no_queue_a_queue_is_refused() -> None:
+    assert _compat.event_trigger_arguments(None) == {}
+    with pytest.raises(RuntimeError, match=r"needs Airflow 3\.4"):
+        _compat.event_trigger_arguments("eu")
+
+
+@needs(WEBHOOKS)
+def test_each_asset_event_is_queued_where_the_table_says_so() -> None:
+    assert _compat.queues_each_asset_event() is RUN_PER_EVENT.here
+
+
+@needs(RETRY_POLICY)
+def test_a_failure_is_rescheduled_where_the_table_says_so() -> None:
+    decision = _compat.reschedule_decision(timedelta(seconds=5), timedelta(hours=1), "why")
+    assert (decision is not None) is OUTAGES.here
+    if decision is not None:
+        assert decision.action.value == "reschedule"
+        assert (decision.retry_delay, decision.reschedule_timeout) == (
+            timedelta(seconds=5),
+            timedelta(hours=1),
+        )
+        assert decision.reason == "why"
+
+
+def test_deferred_tasks_can_be_resumed_where_the_table_says_so() -> None:
+    assert _compat.can_resume_deferred_tasks() is WAKE_UP.here
 
 
 @needs(WAKE_UP)

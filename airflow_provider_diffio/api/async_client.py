@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import socket
 import ssl
@@ -19,7 +20,7 @@ from airflow_provider_diffio.api.endpoints import Call
 from airflow_provider_diffio.api.errors import DiffioConfigurationError
 from airflow_provider_diffio.api.held_errors import hold
 from airflow_provider_diffio.api.responses import (
-    MAX_RESPONSE_BYTES,
+    DECODE_IN_THREAD_BYTES,
     connection_error,
     read_response,
     too_large_error,
@@ -28,6 +29,8 @@ from airflow_provider_diffio.api.settings import ClientSettings, ca_bundle, is_l
 
 T = TypeVar("T")
 
+#: How many times the timeout of a single read most responses may take; see ``Call.patience``.
+_PATIENCE = 2.0
 #: What is raised when there was not even a connection to send the request over.
 _NEVER_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
 
@@ -49,9 +52,7 @@ class DiffioAsyncClient:
         self._proxy = _with_scheme(settings.proxy or _environment_proxy(settings))
         # Made once and not for each of many thousand calls.
         self._headers = settings.request_headers()
-        self._timeout = aiohttp.ClientTimeout(
-            total=None, sock_connect=settings.timeout, sock_read=settings.timeout
-        )
+        self._timeout = _timeouts(settings.timeout, _PATIENCE)
 
     async def __aenter__(self) -> DiffioAsyncClient:
         # Reading the CA bundle takes tens of milliseconds, which a shared loop should not stand still for.
@@ -82,16 +83,18 @@ class DiffioAsyncClient:
 
         return await self.settings.retry.async_retrying(call.repeatable, self._sleep)(send)
 
-    async def call_once(self, call: Call[T]) -> T:
+    async def call_once(self, call: Call[T], *, timeout: float | None = None) -> T:  # noqa: ASYNC109
         """
         Send a call to the API one single time, for a caller that decides itself what to do about failures.
 
         :param call: from :mod:`~airflow_provider_diffio.api.endpoints`.
+        :param timeout: seconds after which there must be a complete response, such as the time until a
+            deadline; waiting for a free connection counts. The settings' own bounds hold in any case.
         :raises DiffioError: when it did not work.
         """
         if self._session is None:
             raise RuntimeError("DiffioAsyncClient is used outside of its 'async with' block.")
-        timeout = self.settings.timeout
+        bounds = self._bounds(call, timeout)
         with hold(TimeoutError, aiohttp.ClientError, OSError) as held:
             async with self._session.post(
                 f"{self.settings.base_url}/{call.path}",
@@ -99,39 +102,65 @@ class DiffioAsyncClient:
                 headers=self._headers,
                 allow_redirects=False,
                 proxy=self._proxy,
-                timeout=self._timeout,
+                timeout=bounds,
             ) as response:
-                body = await _read_bounded(response)
+                body = await _read_bounded(response, call.max_bytes)
                 status, headers = response.status, response.headers
         if held.failed:
             sent = not isinstance(held.error, _NEVER_SENT)
             host = urlsplit(self.settings.base_url).netloc
-            raise connection_error(call, _describe_failure(held.error, timeout), host, sent=sent)
+            raise connection_error(call, _describe_failure(held.error, bounds), host, sent=sent)
         if body is None:
             raise too_large_error(call, status)
-        return read_response(call, status, headers, body, [self.settings.api_key])
+        secrets = [self.settings.api_key]
+        if len(body) > DECODE_IN_THREAD_BYTES:
+            return await asyncio.to_thread(read_response, call, status, headers, body, secrets)
+        return read_response(call, status, headers, body, secrets)
+
+    def _bounds(self, call: Call[T], timeout: float | None) -> aiohttp.ClientTimeout:
+        if timeout is None and call.patience == _PATIENCE:
+            return self._timeout
+        return _timeouts(self.settings.timeout, call.patience, timeout)
 
 
-async def _read_bounded(response: aiohttp.ClientResponse) -> bytes | None:
+def _timeouts(each: float, patience: float, bound: float | None = None) -> aiohttp.ClientTimeout:
+    """
+    Return what a request may take.
+
+    :param each: seconds for connecting, and for each read.
+    :param patience: how many times as much the whole may take.
+    :param bound: seconds that the whole may take in any case.
+    """
+    total = each * patience
+    if bound is not None:
+        total = min(total, max(bound, 0.001))
+        each = min(each, total)
+    # The HTTP library would round longer times up to whole seconds.
+    return aiohttp.ClientTimeout(total=total, sock_connect=each, sock_read=each, ceil_threshold=math.inf)
+
+
+async def _read_bounded(response: aiohttp.ClientResponse, limit: int) -> bytes | None:
     length = response.content_length
-    if length is not None and length <= MAX_RESPONSE_BYTES and not response.headers.get("Content-Encoding"):
+    if length is not None and length <= limit and not response.headers.get("Content-Encoding"):
         # The HTTP library reads no more than was announced.
         return await response.read()
     chunks: list[bytes] = []
     size = 0
     async for chunk in response.content.iter_chunked(64 * 1024):
         size += len(chunk)
-        if size > MAX_RESPONSE_BYTES:
+        if size > limit:
             return None
         chunks.append(chunk)
     return b"".join(chunks)
 
 
-def _describe_failure(error: BaseException, timeout: float) -> str:
+def _describe_failure(error: BaseException, bounds: aiohttp.ClientTimeout) -> str:
     if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return f"connecting took longer than {timeout:g} s"
+        return f"connecting took longer than {bounds.sock_connect or 0:.3g} s"
+    if isinstance(error, aiohttp.ServerTimeoutError):
+        return f"nothing came for {bounds.sock_read or 0:.3g} s"
     if isinstance(error, TimeoutError):
-        return f"nothing came for {timeout:g} s"
+        return f"the response was not complete after {bounds.total or 0:.3g} s"
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return "its TLS certificate is not trusted"
     if isinstance(error, aiohttp.ClientSSLError):

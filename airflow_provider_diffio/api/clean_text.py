@@ -9,7 +9,9 @@ it) or a megabyte. Whatever enters Airflow goes through here.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 #: Characters of a text that are kept.
@@ -50,6 +52,28 @@ def clean_value(value: Any, limit: int = TEXT_LIMIT) -> Any:
     :param limit: number of characters of each text that are kept; 2,000 by default.
     """
     return _clean(value, limit, DEPTH_LIMIT)
+
+
+@contextmanager
+def clean_exceptions() -> Iterator[None]:
+    """
+    Replace an exception whose text cannot be logged, or that of one of its causes, by one with a clean text.
+
+    An exception that leaves a trigger is written to the triggerer's log and to the database, and half of a
+    surrogate pair in it ends the triggerer. Every other exception is left as it is.
+
+    :raises RuntimeError: with the name and the cleaned text of the exception that was replaced.
+    """
+    try:
+        yield
+    except Exception as error:
+        if _can_be_logged("".join(traceback.format_exception(error))):
+            raise
+        raise RuntimeError(f"{type(error).__name__}: {clean_text(str(error))}") from None
+
+
+def _can_be_logged(text: str) -> bool:
+    return "\x00" not in text and not _SURROGATE.search(text)
 
 
 def _clean(value: Any, limit: int, depth: int) -> Any:

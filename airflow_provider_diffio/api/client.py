@@ -7,7 +7,7 @@ import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.cookiejar import DefaultCookiePolicy
 from types import TracebackType
 from typing import Any, TypeVar
@@ -16,8 +16,8 @@ from urllib.parse import urljoin, urlsplit
 import requests
 import requests.adapters
 import requests.auth
+import urllib3
 import urllib3.exceptions
-import urllib3.util
 
 from airflow_provider_diffio.api import models
 from airflow_provider_diffio.api.endpoints import Body, Call, EdgeCall
@@ -31,12 +31,14 @@ from airflow_provider_diffio.api.errors import (
 from airflow_provider_diffio.api.held_errors import hold
 from airflow_provider_diffio.api.log_redaction import keep_out_of_logs
 from airflow_provider_diffio.api.models import SignedPutUpload
-from airflow_provider_diffio.api.responses import (
-    MAX_RESPONSE_BYTES,
-    connection_error,
-    read_response,
-    too_large_error,
+from airflow_provider_diffio.api.read_bounds import (
+    LEAST_RATE,
+    POOL_CLASSES,
+    ReadBound,
+    TooSlowError,
+    bounded_by,
 )
+from airflow_provider_diffio.api.responses import connection_error, read_response, too_large_error
 from airflow_provider_diffio.api.retry import parse_retry_after
 from airflow_provider_diffio.api.settings import (
     USER_AGENT,
@@ -64,8 +66,9 @@ class DiffioClient:
 
     :param settings: where Diffio is, and as whom to talk to it.
     :param sleep: how to wait between tries.
-    :param on_secret: told every secret that a response holds (tokens, signed links, plaintext keys) before
-        it is used, so that it can be masked: the HTTP library's debug log shows the URLs it asks for.
+    :param on_secret: told each plaintext API key that a response holds, so that it can be masked wherever it
+        is logged. Signed links and upload tokens, of which each file has its own, are kept out of the HTTP
+        library's log here: see :mod:`~airflow_provider_diffio.api.log_redaction`.
     :raises DiffioConfigurationError: when the CA bundle that is configured does not exist.
     """
 
@@ -79,16 +82,11 @@ class DiffioClient:
         ca_bundle(settings.verify)
         self.settings = settings
         self.sleep = sleep
-
-        def hide(secret: str) -> None:
-            keep_out_of_logs(secret)
-            on_secret(secret)
-
-        self._on_secret = hide
+        self._on_secret = on_secret
         self._session = _Session()
         # A cookie of one host must never reach another host.
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        adapter = _BigBlocks(pool_maxsize=16)
+        adapter = _Adapter(pool_maxsize=16)
         self._session.mount("https://", adapter)
         self._session.mount("http://", adapter)
         if settings.proxy:
@@ -115,18 +113,34 @@ class DiffioClient:
         :raises DiffioError: when it did not work, after the tries that the policy allows.
         """
         settings = self.settings.with_options(options)
+        return settings.retry.retrying(call.repeatable, self.sleep)(lambda: self._call_api(call, settings))
 
-        def send() -> T:
-            return self._exchange(
-                call,
-                settings,
-                method="POST",
-                url=f"{settings.base_url}/{call.path}",
-                headers=settings.request_headers(),
-                data=call.content,
-            )
+    def call_once(self, call: Call[T], options: Options = None, *, timeout: float | None = None) -> T:
+        """
+        Send a call to the API one single time, for a caller that decides itself what to do about failures.
 
-        return settings.retry.retrying(call.repeatable, self.sleep)(send)
+        :param call: from :mod:`~airflow_provider_diffio.api.endpoints`.
+        :param options: what this call does differently.
+        :param timeout: seconds after which there must be a complete response, such as the time until a
+            deadline. The settings' own bounds hold in any case.
+        :raises DiffioError: when it did not work.
+        """
+        settings = self.settings.with_options(options)
+        if timeout is None:
+            return self._call_api(call, settings)
+        bounded = replace(settings, timeout=min(settings.timeout, max(timeout, 0.001)))
+        return self._call_api(call, bounded, until=time.monotonic() + timeout)
+
+    def _call_api(self, call: Call[T], settings: ClientSettings, *, until: float | None = None) -> T:
+        return self._exchange(
+            call,
+            settings,
+            method="POST",
+            url=f"{settings.base_url}/{call.path}",
+            headers=settings.request_headers(),
+            data=call.content,
+            until=until,
+        )
 
     def call_edge(
         self, call: EdgeCall[T], options: Options = None, *, sleep: Callable[[float], None] | None = None
@@ -176,7 +190,7 @@ class DiffioClient:
         """
         settings = self.settings.with_options(options)
         self._check_target(upload.url, "upload", "create_project")
-        self._announce(upload.url)
+        keep_out_of_logs(upload.url)
         # Sending a file to the same place twice leaves the same file there, so this call is repeatable.
         call: Call[None] = Call("the signed upload URL", lambda _: None)
 
@@ -203,6 +217,7 @@ class DiffioClient:
         :param validator: the ETag under which the first bytes came, so that the rest is of the same file.
         :param options: what this call does differently; headers and key do not apply to this host.
         :raises DiffioLinkRefusedError: when the link is not accepted (any more).
+        :raises RangeRefusedError: when the server has nothing to send after ``offset``.
         :raises DiffioTransferError: when no response comes, or one with another error status.
         :raises DiffioResponseError: when a link or redirect leads where it must not.
         """
@@ -215,8 +230,9 @@ class DiffioClient:
         call: Call[None] = Call("the download link", lambda _: None)
         for _ in range(_MAX_REDIRECTS):
             self._check_target(url, "download", "get_generation_download")
-            self._announce(url)
-            with self._send(call, settings, method="GET", url=url, headers=headers) as response:
+            keep_out_of_logs(url)
+            bound = ReadBound(settings.timeout, least_rate=LEAST_RATE)
+            with self._send(call, settings, method="GET", url=url, headers=headers, bound=bound) as response:
                 if response.status_code in (301, 302, 303, 307, 308):
                     url = _redirected(url, response.headers.get("location"))
                     continue
@@ -237,29 +253,25 @@ class DiffioClient:
             )
 
     def _exchange(
-        self, call: Call[T] | EdgeCall[T], settings: ClientSettings, *, url: str, **request: Any
+        self,
+        call: Call[T] | EdgeCall[T],
+        settings: ClientSettings,
+        *,
+        url: str,
+        until: float | None = None,
+        **request: Any,
     ) -> T:
-        with self._send(call, settings, url=url, **request) as response:
+        total = settings.timeout * call.patience
+        bound = ReadBound(settings.timeout, total=total, until=until)
+        with self._send(call, settings, url=url, bound=bound, **request) as response:
             body = self._read_bounded(call, settings, response, url)
             secrets = [settings.api_key]
             if isinstance(call, EdgeCall):
                 secrets.append(call.session.token)
             result = read_response(call, response.status_code, response.headers, body, secrets)
-        for secret in models.secrets_of(result):
-            self._on_secret(secret)
+        if isinstance(result, models.ApiKey) and result.key:
+            self._on_secret(result.key)
         return result
-
-    def _announce(self, url: str) -> None:
-        """Tell ``on_secret`` a signed URL, in the forms in which the HTTP library logs it too."""
-        for secret in models.secrets_of_url(url):
-            self._on_secret(secret)
-        try:
-            shown = urllib3.util.parse_url(requests.Request("GET", url).prepare().url or "")
-        except (requests.RequestException, urllib3.exceptions.HTTPError):
-            return
-        self._on_secret(shown.url)
-        if len(shown.request_uri) > 1:
-            self._on_secret(shown.request_uri)
 
     def _read_bounded(
         self, call: Call[Any] | EdgeCall[Any], settings: ClientSettings, response: requests.Response, url: str
@@ -269,12 +281,12 @@ class DiffioClient:
         with hold(requests.RequestException) as held:
             for chunk in response.iter_content(64 * 1024):
                 size += len(chunk)
-                if size > MAX_RESPONSE_BYTES:
+                if size > call.max_bytes:
                     break
                 chunks.append(chunk)
         if held.failed:
             raise connection_error(call, describe_failure(held.error, settings.timeout), _host(url))
-        if size > MAX_RESPONSE_BYTES:
+        if size > call.max_bytes:
             raise too_large_error(call, response.status_code)
         return b"".join(chunks)
 
@@ -285,9 +297,11 @@ class DiffioClient:
         *,
         url: str,
         headers: Mapping[str, str],
+        bound: ReadBound | None = None,
         **request: Any,
     ) -> requests.Response:
-        with hold(requests.RequestException, UnicodeError) as held:
+        bound = bound or ReadBound(settings.timeout, total=settings.timeout * call.patience)
+        with hold(requests.RequestException, UnicodeError) as held, bounded_by(bound):
             return self._session.request(
                 url=url,
                 headers=headers,
@@ -316,13 +330,18 @@ class MediaStream:
     :ivar total_bytes: length of the whole file, where the server says.
     :ivar offset: where in the file the first byte stands: what was asked for, or 0 when the
         server starts over.
-    :ivar validator: the file's strong ETag, where the server says.
+    :ivar validator: the file's strong ETag, where the server says; None for an encoded body, whose ranges are
+        not those of the file.
+    :ivar shows_its_end: whether a body that was cut off can be told from a whole one.
+    :ivar media_type: the media type, in lower case and without parameters; empty when the server names none.
     """
 
     response: requests.Response
     total_bytes: int | None
     offset: int
     validator: str | None
+    shows_its_end: bool
+    media_type: str
 
     def blocks(self) -> Iterator[bytes]:
         """
@@ -339,6 +358,18 @@ class MediaStream:
             )
 
 
+class RangeRefusedError(DiffioTransferError):
+    """
+    There is nothing after the bytes that are there already, says the media host (HTTP 416).
+
+    :ivar total_bytes: length of the whole file, where the server says.
+    """
+
+    def __init__(self, message: str, *, total_bytes: int | None = None, **details: Any) -> None:
+        super().__init__(message, **details)
+        self.total_bytes = total_bytes
+
+
 class _Session(requests.Session):
     """Leaves redirects alone: requests would read their bodies whole, and trip over odd targets."""
 
@@ -351,11 +382,18 @@ class _NoAuth(requests.auth.AuthBase):
         return request
 
 
-class _BigBlocks(requests.adapters.HTTPAdapter):
-    """Sends request bodies in large blocks; urllib3's own are 16 KiB."""
+class _Adapter(requests.adapters.HTTPAdapter):
+    """Sends request bodies in large blocks (urllib3's own are 16 KiB) and holds responses to their bounds."""
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         super().init_poolmanager(*args, blocksize=BLOCK_BYTES, **options)
+        self.poolmanager.pool_classes_by_scheme = POOL_CLASSES
+
+    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+        manager = super().proxy_manager_for(proxy, **{"blocksize": BLOCK_BYTES, **options})
+        if isinstance(manager, urllib3.ProxyManager):
+            manager.pool_classes_by_scheme = POOL_CLASSES
+        return manager
 
 
 def describe_failure(error: BaseException, timeout: float) -> str:
@@ -365,6 +403,10 @@ def describe_failure(error: BaseException, timeout: float) -> str:
     :param error: what the HTTP library raised.
     :param timeout: the timeout in seconds that was in force.
     """
+    causes = list(_causes(error))
+    for cause in causes:
+        if isinstance(cause, TooSlowError):
+            return str(cause)
     if isinstance(error, requests.ConnectTimeout):
         return f"connecting took longer than {timeout:g} s"
     if isinstance(error, requests.Timeout) or "timed out" in str(error):
@@ -373,7 +415,6 @@ def describe_failure(error: BaseException, timeout: float) -> str:
         return "the proxy did not pass the request on"
     if isinstance(error, requests.exceptions.InvalidSchema):
         return "a proxy of this kind cannot be used"
-    causes = list(_causes(error))
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return f"its TLS certificate is not trusted ({cause.verify_message})"
@@ -456,31 +497,41 @@ def _signed_put_error(response: requests.Response) -> DiffioApiError | DiffioTra
 
 
 def _media_stream(response: requests.Response, offset: int) -> MediaStream:
-    status = response.status_code
+    status, headers = response.status_code, response.headers
     if status in _LINK_REFUSED:
         raise DiffioLinkRefusedError("The media host refused the download link.", status_code=status)
+    if status == 416 and offset:
+        total = _content_range(headers.get("content-range"))[1]
+        raise RangeRefusedError("The media host has no such range.", status_code=status, total_bytes=total)
     if status not in (200, 206):
         raise DiffioTransferError(
             "The media host did not send the file.",
             status_code=status,
-            retry_after=parse_retry_after(response.headers.get("retry-after"), time.time()),
+            retry_after=parse_retry_after(headers.get("retry-after"), time.time()),
         )
+    encoded = headers.get("content-encoding", "identity").strip().lower() not in ("", "identity")
     # The length of an encoded body says nothing about the file.
-    encoded = response.headers.get("content-encoding", "identity") != "identity"
-    length = None if encoded else _whole(response.headers.get("content-length"))
+    chunked = bool(getattr(response.raw, "chunked", False))
+    length = None if encoded or chunked else _whole(headers.get("content-length"))
+    etag = headers.get("etag")
     # A weak ETag does not promise the same bytes.
-    etag = response.headers.get("etag")
-    validator = etag if etag and not etag.startswith("W/") else None
-    if status == 200:
-        return MediaStream(response, length, 0, validator)
-    start, total = _content_range(response.headers.get("content-range"))
-    if start != offset:
+    strong = etag is not None and etag.startswith('"') and not encoded
+    start, total = (0, length) if status == 200 else _content_range(headers.get("content-range"))
+    if status == 206 and (not offset or start != offset or encoded):
         raise DiffioTransferError("The media host sent another range than was asked for.", status_code=status)
-    return MediaStream(response, total, offset, validator)
+    return MediaStream(
+        response,
+        total_bytes=total,
+        offset=start or 0,
+        validator=etag if strong else None,
+        # What is left out after a range does not show in the range.
+        shows_its_end=total is not None or (chunked and status == 200),
+        media_type=headers.get("content-type", "").partition(";")[0].strip().lower(),
+    )
 
 
 def _content_range(value: str | None) -> tuple[int | None, int | None]:
-    """Return start and total length of ``bytes 10-19/20``."""
+    """Return start and total length of ``bytes 10-19/20``; of ``bytes */20`` the length alone."""
     unit, _, rest = (value or "").partition(" ")
     span, _, total = rest.partition("/")
     return (_whole(span.partition("-")[0]), _whole(total)) if unit == "bytes" else (None, None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any, Generic, Protocol, TypeVar
 from urllib.parse import quote
@@ -24,6 +24,8 @@ DEFAULT_MODEL = "diffio-4.6-flash"
 DOWNLOAD_TYPES = ("audio", "video", "transcript")
 #: The official SDK's second name for ``audio``, which is always an mp3.
 DOWNLOAD_TYPE_ALIASES = {"mp3": "audio"}
+#: What Diffio chooses between when a call names no type.
+DEFAULT_DOWNLOAD_TYPES = ("audio", "video")
 WEBHOOK_EVENT_TYPES = (
     "generation.queued",
     "generation.processing",
@@ -33,6 +35,16 @@ WEBHOOK_EVENT_TYPES = (
 WEBHOOK_MODES = ("test", "live")
 IDEMPOTENCY_KEY_LENGTH = 255
 API_KEY_LABEL_LENGTH = 80
+
+#: What a response may have at most, in bytes.
+MAX_RESPONSE_BYTES = 1024 * 1024
+#: The same for a progress response: a triggerer reads hundreds of them a second, and its loop stands still
+#: while it decodes one.
+MAX_PROGRESS_BYTES = 256 * 1024
+#: The same for a list. Diffio has no pagination, and each project takes about 350 bytes.
+MAX_LIST_BYTES = 128 * 1024 * 1024
+#: How many times the timeout of a single read a whole list may take.
+_LIST_PATIENCE = 10.0
 
 #: Models whose path is not their own name.
 _MODEL_PATHS = {"diffio-2": "diffio-2.0", "diffio-2-flash": "diffio-2.0-flash", "diffio-3": "diffio-3.0"}
@@ -58,8 +70,12 @@ class Call(Generic[T]):
     :ivar read: makes the result from the response.
     :ivar repeatable: whether sending it twice does no harm.
     :ivar may_bill: whether it may create something that is billed.
+    :ivar max_bytes: bytes that its response may have. No response of the contract comes near this size; a
+        bigger body comes from another service or an attacker.
+    :ivar patience: how many times the timeout of a single read the whole response may take.
     :ivar project_id: for messages.
     :ivar generation_id: for messages.
+    :ivar model: the model that it asks for, for messages.
     """
 
     path: str
@@ -67,8 +83,11 @@ class Call(Generic[T]):
     body: Mapping[str, Any] = field(default_factory=dict)
     repeatable: bool = True
     may_bill: bool = False
+    max_bytes: int = MAX_RESPONSE_BYTES
+    patience: float = 2.0
     project_id: str | None = None
     generation_id: str | None = None
+    model: str | None = None
 
     @property
     def name(self) -> str:
@@ -92,6 +111,8 @@ class EdgeCall(Generic[T]):
     content_type: str = "application/json"
     query: Mapping[str, str] = field(default_factory=dict)
     repeatable: bool = True
+    max_bytes: int = MAX_RESPONSE_BYTES
+    patience: float = 2.0
 
     @property
     def url(self) -> str:
@@ -134,18 +155,36 @@ def create_project(
 
 def complete_project_upload(project_id: str) -> Call[models.UploadConfirmation]:
     """Confirm that the file arrived, which starts preprocessing. Idempotent."""
-    return _about_project("complete_project_upload", project_id, models.UploadConfirmation.read)
+
+    def read(fields: JSONFields) -> models.UploadConfirmation:
+        confirmation = models.UploadConfirmation.read(fields)
+        fields.need_same("apiProjectId", confirmation.api_project_id, project_id)
+        return confirmation
+
+    return _about_project("complete_project_upload", project_id, read)
 
 
 def list_projects() -> Call[tuple[models.ProjectSummary, ...]]:
     """List the projects of the calling API key. There is no pagination."""
-    return Call("list_projects", _objects("projects", models.ProjectSummary.read))
+    return Call(
+        "list_projects",
+        _objects("projects", models.ProjectSummary.read),
+        max_bytes=MAX_LIST_BYTES,
+        patience=_LIST_PATIENCE,
+    )
 
 
 def list_project_generations(project_id: str) -> Call[tuple[models.GenerationSummary, ...]]:
     """List the generations of one project. There is no pagination."""
-    return _about_project(
-        "list_project_generations", project_id, _objects("generations", models.GenerationSummary.read)
+
+    def read(fields: JSONFields) -> tuple[models.GenerationSummary, ...]:
+        fields.need_same("apiProjectId", fields.text("apiProjectId"), project_id)
+        return fields.need_objects("generations", models.GenerationSummary.read)
+
+    return replace(
+        _about_project("list_project_generations", project_id, read),
+        max_bytes=MAX_LIST_BYTES,
+        patience=_LIST_PATIENCE,
     )
 
 
@@ -171,6 +210,7 @@ def create_generation(
     body = {"apiProjectId": _text(project_id, "project_id"), **options}
 
     def read(fields: JSONFields) -> models.Generation:
+        fields.need_same("apiProjectId", fields.text("apiProjectId"), project_id)
         return models.Generation(
             generation_id=fields.need_text("generationId"),
             api_project_id=fields.text("apiProjectId") or project_id,
@@ -186,6 +226,7 @@ def create_generation(
         repeatable=idempotency_key is not None,
         may_bill=True,
         project_id=project_id,
+        model=model,
     )
 
 
@@ -232,11 +273,22 @@ def get_generation_download(
         "generationId": _text(generation_id, "generation_id"),
         "apiProjectId": _text(project_id, "project_id"),
     }
+    wanted: tuple[str, ...] = DEFAULT_DOWNLOAD_TYPES
     if download_type is not None:
         body["downloadType"] = check_download_type(download_type)
+        wanted = (body["downloadType"],)
+
+    def read(fields: JSONFields) -> models.GenerationDownload:
+        link = models.GenerationDownload.read(fields)
+        fields.need_same("generationId", link.generation_id, generation_id)
+        fields.need_same("apiProjectId", link.api_project_id, project_id)
+        if DOWNLOAD_TYPE_ALIASES.get(link.download_type, link.download_type) not in wanted:
+            raise fields.refuse("downloadType", " or ".join(wanted))
+        return link
+
     return Call(
         "get_generation_download",
-        models.GenerationDownload.read,
+        read,
         body,
         project_id=project_id,
         generation_id=generation_id,
@@ -349,10 +401,17 @@ def send_edge_part(
     session: models.EdgeUpload, upload_id: str, number: int, content: bytes | Body
 ) -> EdgeCall[models.EdgePart]:
     """Send one part, numbered from 1; sending it again replaces it. ``content`` must know its length."""
+
+    def read(fields: JSONFields) -> models.EdgePart:
+        told = fields.whole("partNumber")
+        if told is not None and told != number:
+            raise fields.refuse("partNumber", str(number))
+        return models.EdgePart.read(fields)
+
     return EdgeCall(
         session,
         f"parts/{number}",
-        models.EdgePart.read,
+        read,
         method="PUT",
         content=content,
         content_type="application/octet-stream",
@@ -423,7 +482,22 @@ def _about_progress(
     body = {"generationId": _text(generation_id, "generation_id")}
     if project_id is not None:
         body["apiProjectId"] = _text(project_id, "project_id")
-    return Call("get_generation_progress", read, body, project_id=project_id, generation_id=generation_id)
+
+    def read_own(fields: JSONFields) -> models.GenerationProgress:
+        progress = read(fields)
+        fields.need_same("generationId", progress.generation_id, generation_id)
+        if project_id is not None:
+            fields.need_same("apiProjectId", progress.api_project_id, project_id)
+        return progress
+
+    return Call(
+        "get_generation_progress",
+        read_own,
+        body,
+        max_bytes=MAX_PROGRESS_BYTES,
+        project_id=project_id,
+        generation_id=generation_id,
+    )
 
 
 def _about_project(path: str, project_id: str, read: Callable[[JSONFields], T]) -> Call[T]:

@@ -9,6 +9,7 @@ Other rooms add classes of their own below these: ``steps/task_state.py`` has ``
     + DiffioSourceChangedError             the recording changed while it was read
   x DiffioConnectionError                  no response: network, TLS, timeout
   x DiffioResponseError                    a response that is not what the contract says
+    + DiffioGatewayError                   a 4xx that does not come from Diffio: a gateway's or proxy's page
   x DiffioTransferError                    an upload or download that did not arrive whole
     + DiffioLinkRefusedError               a download link that the media host does not accept (any more)
   x DiffioApiError                         a response with an error status
@@ -35,7 +36,8 @@ Other rooms add classes of their own below these: ``steps/task_state.py`` has ``
 
 Three questions decide what a caller does with one: ``transient`` (may the very same call work in a
 moment?), ``final`` (is it pointless to run the whole task again?) and ``may_be_billed`` (does a generation
-exist, or may one exist, that costs money?).
+exist, or may one exist, that costs money?). No class says anything about money by itself, since the same
+error can come before a generation is started and after; ``money`` says it for each single error.
 """
 
 from __future__ import annotations
@@ -56,6 +58,8 @@ class DiffioError(Exception):
     :param advice: what to do next; the class's own sentence when not given.
     :param retry_after: seconds that the server asked to wait.
     :param may_be_billed: whether a generation exists, or may exist, that is billed.
+    :param money: one sentence about money; when not given, an error that ``may_be_billed`` says so, unless
+        its ``advice`` was given.
     """
 
     #: Whether the same call, unchanged, may succeed later.
@@ -76,6 +80,7 @@ class DiffioError(Exception):
         advice: str | None = None,
         retry_after: float | None = None,
         may_be_billed: bool = False,
+        money: str = "",
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -87,6 +92,18 @@ class DiffioError(Exception):
         self.advice = self.default_advice if advice is None else advice
         self.retry_after = retry_after
         self.may_be_billed = may_be_billed
+        self._money = money
+
+    @property
+    def money(self) -> str:
+        """What became of the money, in one sentence; empty when there is nothing to say."""
+        if self._money or not self.may_be_billed or self.advice != self.default_advice:
+            return self._money
+        return "A generation exists, or may exist, and is billed."
+
+    @money.setter
+    def money(self, sentence: str) -> None:
+        self._money = sentence
 
     def __str__(self) -> str:
         facts = [
@@ -103,8 +120,7 @@ class DiffioError(Exception):
         parts = [self.message]
         if facts:
             parts.append(f"[{', '.join(facts)}]")
-        if self.advice:
-            parts.append(self.advice)
+        parts += [sentence for sentence in (self.advice, self.money) if sentence]
         return " ".join(parts)
 
     def __repr__(self) -> str:
@@ -155,6 +171,20 @@ class DiffioResponseError(DiffioError):
     default_advice = "Check that the connection's host is the Diffio API and not a proxy or another service."
 
 
+class DiffioGatewayError(DiffioResponseError):
+    """
+    A 4xx status without an error of Diffio: the page of a gateway, proxy or firewall in between.
+
+    It says nothing about the object that was asked for, so it is no reason to give anything up.
+    """
+
+    transient = True
+    default_advice = (
+        "The response does not come from Diffio. Check the connection's host, its proxy, and gateways in"
+        " between; a retry may succeed."
+    )
+
+
 class DiffioTransferError(DiffioError):
     """A file did not arrive whole, in either direction; nothing incomplete was kept."""
 
@@ -176,13 +206,13 @@ class DiffioBadRequestError(DiffioApiError):
     """400: Diffio does not take an argument, such as the video of a recording that has none."""
 
     final = True
-    default_advice = "Change the argument that Diffio names; this call started no generation."
+    default_advice = "Change the argument that Diffio names."
 
 
 class DiffioUploadRefusedError(DiffioApiError):
     """401 or 403 from the upload host: the upload's own permission ran out or does not fit."""
 
-    default_advice = "No generation was started. A retry asks for a new permission, under a new project."
+    default_advice = "A retry asks for a new permission, under a new project."
 
 
 class DiffioAuthenticationError(DiffioApiError):
@@ -196,9 +226,7 @@ class DiffioBillingError(DiffioApiError):
     """402: the account or the key may not spend (``paymentFailed``, ``spendLimitExceeded``)."""
 
     final = True
-    default_advice = (
-        "Settle it in Diffio's billing portal, or raise the key's limit. This call started no generation."
-    )
+    default_advice = "Settle it in Diffio's billing portal, or raise the key's limit."
 
 
 class DiffioPermissionError(DiffioApiError):
@@ -216,7 +244,7 @@ class DiffioNotFoundError(DiffioApiError):
 
 
 class DiffioTranscriptUnavailableError(DiffioNotFoundError):
-    """404 ``TRANSCRIPT_UNAVAILABLE``: there is no transcript and there will be none."""
+    """404 ``TRANSCRIPT_UNAVAILABLE``: the generation has no transcript and will not get one."""
 
     default_advice = "The restored audio can still be downloaded."
 
@@ -242,9 +270,7 @@ class DiffioIdempotencyConflictError(DiffioConflictError):
     """409 ``idempotencyKeyConflict``: the key was used on this project for another model."""
 
     final = True
-    default_advice = (
-        "Use another idempotency key, or the model of the first request. This call started no new generation."
-    )
+    default_advice = "Use another idempotency key, or the model of the first request."
 
 
 class DiffioModelRetiredError(DiffioApiError):
@@ -265,7 +291,7 @@ class DiffioTooLargeError(DiffioApiError):
     """413: the file, or a part of it, is over the limit."""
 
     final = True
-    default_advice = "Split the recording; Diffio takes up to 2 GiB in one upload."
+    default_advice = "Split the recording."
 
 
 class DiffioRateLimitError(DiffioApiError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 
@@ -11,6 +12,42 @@ from airflow_provider_diffio.api.errors import DiffioResponseError
 T = TypeVar("T")
 
 _MESSAGE_LENGTH = 500
+#: What a single text of a response may have, in characters. Links and tokens have hundreds.
+_TEXT_LENGTH = 16 * 1024
+#: What is kept of a text that is written for people, such as the reason of a failure.
+_PROSE_LENGTH = 2000
+#: Halves of characters outside of the BMP, which are left where a text was cut and which no database takes.
+_HALF = re.compile("[\ud800-\udfff]")
+#: Control characters but for white space.
+_CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f]")
+_SPACE = re.compile("[\t-\r\u2028\u2029]")
+
+
+def clean(text: str) -> str:
+    """
+    Return a text from outside as one line that any log, database and terminal takes.
+
+    :param text: what a server wrote.
+    """
+    # By far most texts are clean, and reading progress is what a triggerer does all day.
+    if text.isprintable():
+        return text
+    return _HALF.sub("\ufffd", _CONTROL.sub("\ufffd", _SPACE.sub(" ", text)))
+
+
+def clean_value(value: Any) -> Any:
+    """
+    Return a decoded JSON value with every text in it cleaned, keys included.
+
+    :param value: dicts, lists and plain values.
+    """
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, dict):
+        return {clean(key): clean_value(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [clean_value(item) for item in value]
+    return value
 
 
 def presentable(text: str, secrets: Collection[str] = ()) -> str:
@@ -50,7 +87,9 @@ class JSONFields:
         value = self.body.get(field)
         if not isinstance(value, str) or not value:
             raise self.refuse(field, "a non-empty string")
-        return value
+        if len(value) > _TEXT_LENGTH:
+            raise self.refuse(field, f"at most {_TEXT_LENGTH} characters")
+        return clean(value)
 
     def need_count(self, field: str) -> int:
         value = self.number(field)
@@ -74,9 +113,31 @@ class JSONFields:
             if isinstance(item, dict)
         )
 
+    def need_same(self, field: str, value: str | None, wanted: str) -> None:
+        """
+        Refuse a response about another object than the call was about.
+
+        :param field: the field that names the object.
+        :param value: what it says; None, when it is not there, is no contradiction.
+        :param wanted: what it must say.
+        """
+        if value is not None and value != wanted:
+            raise DiffioResponseError(
+                f"The response of {self.endpoint} is about another object: its '{self._inside(field)}' is"
+                f" {presentable(value)!r:.100} and not {wanted!r:.100}.",
+                endpoint=self.endpoint,
+            )
+
     def text(self, field: str) -> str | None:
         value = self.body.get(field)
-        return value if isinstance(value, str) and value else None
+        return clean(value[:_TEXT_LENGTH]) if isinstance(value, str) and value else None
+
+    def prose(self, field: str) -> str | None:
+        """Return a text that is written for people, cut to a bearable length."""
+        value = self.text(field)
+        if value is None or len(value) <= _PROSE_LENGTH:
+            return value
+        return f"{value[:_PROSE_LENGTH]}..."
 
     def number(self, field: str) -> float | None:
         value = self.body.get(field)
@@ -99,9 +160,12 @@ class JSONFields:
             return None
         try:
             moment = dt.datetime.fromisoformat(value)
-        except ValueError:
+            moment = moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
+            # In the first and the last year a time may lie outside of what can be computed with.
+            moment.astimezone(dt.UTC)
+        except (ValueError, OverflowError):
             return None
-        return moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
+        return moment
 
     def object(self, field: str) -> JSONFields | None:
         value = self.body.get(field)
@@ -111,11 +175,13 @@ class JSONFields:
 
     def plain(self, field: str) -> dict[str, Any]:
         value = self.body.get(field)
-        return dict(value) if isinstance(value, dict) else {}
+        return clean_value(value) if isinstance(value, dict) else {}
 
     def texts(self, field: str) -> tuple[str, ...]:
         value = self.body.get(field)
-        return tuple(item for item in value if isinstance(item, str)) if isinstance(value, list) else ()
+        return (
+            tuple(clean(item) for item in value if isinstance(item, str)) if isinstance(value, list) else ()
+        )
 
     def _inside(self, field: str) -> str:
         return f"{self.within}.{field}" if self.within else field

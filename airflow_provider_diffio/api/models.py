@@ -8,6 +8,7 @@ Secrets (tokens, signed links, plaintext keys) are fields that no ``repr`` shows
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,8 +23,10 @@ FAILED_STATUSES = frozenset({"failed", "error"})
 #: How a file may be sent to a signed URL; the contract knows PUT alone.
 UPLOAD_METHODS = ("PUT", "POST")
 
-#: Shorter parts of a signed URL are names and numbers, and masking those would make logs unreadable.
-_TOKEN_LENGTH = 32
+#: Parameters of a signed URL that are credentials by themselves. The others are names and numbers, and
+#: masking those would make logs unreadable.
+_SIGNS = re.compile("sig|token|key|credential|policy|auth|secret|password", re.IGNORECASE).search
+_SIGNATURE_LENGTH = 32
 
 
 def secrets_of(result: object) -> list[str]:
@@ -42,17 +45,23 @@ def secrets_of(result: object) -> list[str]:
 
 
 def secrets_of_url(url: str) -> list[str]:
-    """Return a signed URL, what a request line shows of it, and those of its parts that may be tokens."""
+    """
+    Return a signed URL, what a request line shows of it, and those of its parameters that may be signatures.
+
+    The pieces of its path are not among them: they may be ids, which have to stay readable.
+
+    :param url: the URL.
+    """
     try:
         parts = urlsplit(url)
     except ValueError:
         return [url]
     target = f"{parts.path}?{parts.query}" if parts.query else parts.path
-    raw = [pair.partition("=")[2] for pair in parts.query.split("&")]
-    decoded = [value for _, value in parse_qsl(parts.query)]
-    pieces = [piece for piece in [*parts.path.split("/"), *raw, *decoded] if len(piece) >= _TOKEN_LENGTH]
+    raw = [pair.partition("=")[::2] for pair in parts.query.split("&")]
+    pairs = [*raw, *parse_qsl(parts.query)]
+    signatures = [value for name, value in pairs if len(value) >= _SIGNATURE_LENGTH and _SIGNS(name)]
     # A bare "/" is no secret, and masking it would leave no log readable.
-    return list(dict.fromkeys([url, *([target] if len(target) > 1 else []), *pieces]))
+    return list(dict.fromkeys([url, *([target] if len(target) > 1 else []), *signatures]))
 
 
 @dataclass(frozen=True)
@@ -254,9 +263,9 @@ class Stage:
             progress=fields.whole("progress") or 0,
             job_id=fields.text("jobId"),
             job_state=fields.text("jobState"),
-            status_message=fields.text("statusMessage"),
-            error=fields.text("error"),
-            error_details=fields.text("errorDetails"),
+            status_message=fields.prose("statusMessage"),
+            error=fields.prose("error"),
+            error_details=fields.prose("errorDetails"),
         )
 
 
@@ -305,8 +314,8 @@ class Queue:
             connected_workers=fields.whole("connectedWorkers"),
             idle_workers=fields.whole("idleWorkers"),
             busy_workers=fields.whole("busyWorkers"),
-            wait_reason=fields.text("waitReason"),
-            message=fields.text("message"),
+            wait_reason=fields.prose("waitReason"),
+            message=fields.prose("message"),
         )
 
 
@@ -351,8 +360,8 @@ class GenerationProgress:
             stage_progress=StageProgress.read(fields.object("stageProgress")),
             queue=Queue.read(fields.object("queue")),
             transcription=transcription.text("status") if transcription else None,
-            error=fields.text("error"),
-            error_details=fields.text("errorDetails"),
+            error=fields.prose("error"),
+            error_details=fields.prose("errorDetails"),
             pre_processing=Stage.read(fields.object("preProcessing")),
             inference=Stage.read(fields.object("inference")),
             restored_video=Stage.read(fields.object("restoredVideo")),
@@ -374,8 +383,8 @@ class GenerationProgress:
             stage=fields.text("stage"),
             stage_progress=None if percent is None else StageProgress(percent),
             queue=Queue.read(fields.object("queue")),
-            error=fields.text("error"),
-            error_details=fields.text("errorDetails"),
+            error=fields.prose("error"),
+            error_details=fields.prose("errorDetails"),
             inference=Stage.read(fields.object("inference")) if percent is None else None,
         )
 
@@ -694,8 +703,8 @@ class WebhookEvent:
             api_project_id=fields.text("apiProjectId"),
             has_video=fields.flag("hasVideo"),
             model=fields.text("modelKey"),
-            error=fields.text("error"),
-            error_details=fields.text("errorDetails"),
+            error=fields.prose("error"),
+            error_details=fields.prose("errorDetails"),
             transcription=transcription.text("status") if transcription else None,
         )
 
@@ -723,5 +732,5 @@ class DownloadedFile:
     api_project_id: str
 
     def to_value(self) -> dict[str, Any]:
-        """Return the *asset* value that flows through a DAG: plain JSON, no secrets."""
+        """Return the *file* value that flows through a DAG: plain JSON, no secrets."""
         return dict(vars(self))

@@ -28,6 +28,8 @@ from airflow_provider_diffio.api.poll_interval import Observation, Observations,
 DEFAULT_POLL_INTERVAL = 5.0
 DEFAULT_MAX_POLL_INTERVAL = 180.0
 DEFAULT_WAIT_TIMEOUT = 6 * 3600.0
+#: How long a file may take to appear after its generation is complete, in seconds.
+DEFAULT_READY_TIMEOUT = 120.0
 
 _JITTER = 0.1
 

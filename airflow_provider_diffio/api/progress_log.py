@@ -10,7 +10,8 @@ from airflow_provider_diffio.api.models import GenerationProgress
 
 class ProgressLog:
     """
-    Logs what changed since the last poll, and nothing else: a :class:`~.polling.WaitObserver`.
+    Logs what changed since the last poll, and nothing else. It is a
+    :class:`~airflow_provider_diffio.api.polling.WaitObserver`.
 
     :param log: the logger of a task or trigger.
     """

@@ -25,6 +25,10 @@ from airflow_provider_diffio.api.errors import DiffioError, DiffioNotReadyError
 log = logging.getLogger(__name__)
 
 
+#: The longest wait in seconds that a server is believed to mean. Some send a date of the year 9999.
+MAX_RETRY_AFTER = 3600.0
+
+
 @dataclass(frozen=True)
 class RetryPolicy:
     """
@@ -88,7 +92,7 @@ def _log_retry(state: tenacity.RetryCallState) -> None:
 
 def parse_retry_after(value: str | None, now: float) -> float | None:
     """
-    Return the seconds that a Retry-After header asks for, or None when it is absent or unreadable.
+    Return the seconds that a Retry-After header asks for, at most an hour; None when it cannot be read.
 
     :param value: the header: seconds, or an HTTP date.
     :param now: wall-clock seconds since the epoch.
@@ -97,12 +101,12 @@ def parse_retry_after(value: str | None, now: float) -> float | None:
         return None
     text = value.strip()
     if text.isascii() and text.isdigit():
-        # More digits than a century has seconds are no wait but an absurdity.
-        return float(text) if len(text) <= 10 else None
+        # Python refuses to read numbers of thousands of digits.
+        return min(float(text), MAX_RETRY_AFTER) if len(text) <= 10 else MAX_RETRY_AFTER
     try:
         moment = email.utils.parsedate_to_datetime(text)
         # A date without a zone would be taken for local time; dates in HTTP are in UTC.
         moment = moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
-        return max(0.0, moment.timestamp() - now)
+        return min(max(0.0, moment.timestamp() - now), MAX_RETRY_AFTER)
     except (TypeError, ValueError, OverflowError):
         return None

@@ -12,7 +12,7 @@ from airflow_provider_diffio.api.errors import (
     DiffioWebhookError,
     DiffioWebhookEventError,
 )
-from airflow_provider_diffio.api.json_fields import JSONFields
+from airflow_provider_diffio.api.json_fields import JSONFields, clean
 from airflow_provider_diffio.api.models import WebhookEvent
 
 _MALFORMED = "A webhook secret is not of the form whsec_<base64>."
@@ -97,6 +97,6 @@ def _read_event(raw: bytes, message_id: str) -> WebhookEvent:
     if not isinstance(body, dict):
         raise DiffioWebhookEventError("The delivery's body is not a JSON object.")
     try:
-        return WebhookEvent.read(JSONFields(body, "the webhook"), message_id)
+        return WebhookEvent.read(JSONFields(body, "the webhook"), clean(message_id))
     except DiffioError as error:
         raise DiffioWebhookEventError(error.message) from None

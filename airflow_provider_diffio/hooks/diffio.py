@@ -21,6 +21,7 @@ from airflow_provider_diffio.api.errors import (
 from airflow_provider_diffio.api.polling import (
     DEFAULT_MAX_POLL_INTERVAL,
     DEFAULT_POLL_INTERVAL,
+    DEFAULT_READY_TIMEOUT,
     DEFAULT_WAIT_TIMEOUT,
     Failed,
     WaitDriver,
@@ -375,7 +376,7 @@ class DiffioHook(BaseHook):
         *,
         output_conn_id: str | None = None,
         overwrite: Literal["replace", "error"] = "replace",
-        ready_timeout: float = 120.0,
+        ready_timeout: float = DEFAULT_READY_TIMEOUT,
         request_options: Options = None,
     ) -> models.DownloadedFile:
         """

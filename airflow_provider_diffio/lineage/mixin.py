@@ -9,7 +9,7 @@ left; the arguments are, and so is the value that the completing method returned
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_provider_diffio.api.errors import DiffioError
 from airflow_provider_diffio.lineage.dataset import Dataset, Lineage
@@ -19,12 +19,22 @@ if TYPE_CHECKING:
     from airflow_provider_diffio.storage import Location
 
 
-def restored_files(task: Any, value: Mapping[str, Any]) -> list[Dataset]:
+class FileWritingTask(Protocol):
+    """A task that writes a restored file to a path."""
+
+    path: str
+    output_conn_id: str | None
+
+    def place(self, path: str, conn_id: str | None) -> Location:
+        """Return where a path leads."""
+
+
+def restored_files(task: FileWritingTask, value: Mapping[str, Any]) -> list[Dataset]:
     """
     Name the file that a task writes.
 
-    :param task: the operator, with ``path`` and ``output_conn_id``.
-    :param value: the *asset* value; empty as long as there is no file, whose name is not known then when
+    :param task: the operator.
+    :param value: the *file* value; empty as long as there is no file, whose name is not known then when
         ``path`` is a directory.
     """
     target = task.place(task.path, task.output_conn_id)
@@ -63,7 +73,7 @@ class LineageTask:
         return self._tell({"generation_id": self.generation_in_flight}, failed=True)
 
     def place(self, path: str, conn_id: str | None) -> Location:
-        """Return where a path leads, without looking at the store, unless the name takes it."""
+        """Return where a path leads. The store is asked only where its name depends on the connection."""
         from airflow_provider_diffio.hooks.lineage import is_named_by_connection
 
         location = self.hook.locate(path, conn_id, connect=False)
@@ -80,7 +90,7 @@ class LineageTask:
         try:
             lineage = self.lineage(value)
         except DiffioError:
-            # An argument that can not work fails the task, and better says there why.
+            # An argument that cannot work fails the task, and the task says why.
             return None
         facts = {**lineage.facts, "diffio_conn_id": self.diffio_conn_id}
         return operator_lineage(lineage.inputs, () if failed else lineage.outputs, facts)

@@ -27,7 +27,7 @@ class DiffioRunFacet(RunFacet):
     :ivar diffio_conn_id: Airflow's id of the Diffio connection, and so whose account is billed.
     :ivar api_project_id: the project, where one is known.
     :ivar generation_id: the generation; of a failed run, the one that goes on at Diffio and may be billed.
-    :ivar model: the model that the generation was bought from.
+    :ivar model: the model that the generation was made by.
     :ivar status: Diffio's word for the state of the project or generation.
     :ivar download_type: ``audio``, ``video`` or ``transcript``.
     """

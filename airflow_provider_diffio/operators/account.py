@@ -22,7 +22,7 @@ class DiffioUsageSummaryOperator(DiffioOperator):
 
     Returns ``api_key_id``, ``periods`` (the newest first, each with ``period_id``, ``reserved_cents``,
     ``finalized_cents``, ``total_cents``, ``model_seconds``, ``model_cents``) and ``total_cents``, that of
-    the newest period: 0 when there is none.
+    the newest period: 0 when Diffio lists no period.
 
     :param api_key_id: the key (templated); the calling one when not given.
     :param diffio_conn_id: id of the Diffio connection (templated).

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_diffio.api.polling import DEFAULT_READY_TIMEOUT
 from airflow_provider_diffio.lineage import Dataset, Lineage, LineageTask, restored_files
 from airflow_provider_diffio.links import DiffioRestoredFileLink, show_none
 from airflow_provider_diffio.operators.base import DiffioOperator
@@ -68,7 +69,7 @@ class DiffioDownloadOperator(LineageTask, DiffioOperator):
         download_type: str | None = None,
         output_conn_id: str | None = None,
         overwrite: Overwrite = "replace",
-        ready_timeout: float = 120.0,
+        ready_timeout: float = DEFAULT_READY_TIMEOUT,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)

@@ -1,4 +1,4 @@
-"""DiffioConfigureWebhookOperator and DiffioSendWebhookTestEventOperator: set webhooks up, and try them."""
+"""DiffioConfigureWebhookOperator and DiffioSendWebhookTestEventOperator: set up webhooks, and test them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any
 from airflow.providers.common.compat.sdk import conf
 
 from airflow_provider_diffio.api.errors import DiffioInputError
+from airflow_provider_diffio.assets import receives_webhooks
 from airflow_provider_diffio.operators.base import DiffioOperator
 from airflow_provider_diffio.steps.failures import airflow_failures
 
-#: What becomes asset events.
+#: The event types that become asset events.
 FINISHED = ("generation.completed", "generation.failed")
 
 
@@ -20,21 +21,22 @@ class DiffioConfigureWebhookOperator(DiffioOperator):
     """
     Tell Diffio where to deliver events about a key's generations.
 
-    Calls ``webhooks/configure``, which takes an admin key with the scope ``webhooks:write``. It states what
-    should be, so a retry says the same again; should Diffio keep two endpoints of one URL after that, the
-    receiver counts their deliveries once. The signing secret is not in the answer: copy it from Diffio's
-    dashboard into the connection's ``webhook_secret``.
+    Calls ``webhooks/configure``, which needs an admin key with the scope ``webhooks:write``. The call states
+    what should be, so a retry repeats it. If Diffio then keeps two endpoints with one URL, the receiver still
+    counts each delivery once. The response does not hold the signing secret: copy it from Diffio's dashboard
+    into the connection's ``webhook_secret``.
 
     Returns ``api_key_id``, ``mode``, ``url``, ``event_types``, ``endpoint_id``, ``signing``.
 
-    :param url: an https URL (templated); when not given, the receiver of the Airflow that ``[api] base_url``
-        names, for this connection.
+    :param url: an https URL (templated); by default this Airflow's receiver for the connection, below
+        ``[api] base_url``, path prefix included.
     :param event_types: of ``generation.queued``, ``.processing``, ``.failed`` and ``.completed``
         (templated); the last two by default.
     :param mode: ``live`` (default) or ``test`` (templated).
-    :param api_key_id: the key whose generations are meant (templated); the connection's own when not given.
-    :param diffio_conn_id: id of the Diffio connection (templated).
-    :raises AirflowFailException: for what a retry can not mend, such as a key that may not do this.
+    :param api_key_id: the key whose generations are reported (templated); the connection's own by default.
+    :param diffio_conn_id: id of the Diffio connection (templated). For the default ``url``, the receiver
+        takes letters, digits, ``_``, ``-`` and single dots.
+    :raises AirflowFailException: for errors that no retry can fix, such as a key that may not do this.
     """
 
     template_fields: Sequence[str] = ("url", "event_types", "mode", "api_key_id", "diffio_conn_id")
@@ -69,20 +71,20 @@ class DiffioConfigureWebhookOperator(DiffioOperator):
 
 class DiffioSendWebhookTestEventOperator(DiffioOperator):
     """
-    Have Diffio send a made-up event to a key's endpoints, to see that it arrives.
+    Have Diffio send a test event to a key's endpoints, to see whether it arrives.
 
-    Calls ``webhooks/send_test_event``; costs nothing. Each try sends an event. One for
-    ``generation.completed`` starts the DAGs on that asset; it names no project, so that
-    ``finished_generations`` leaves it out and nothing is downloaded.
+    Calls ``webhooks/send_test_event``, which costs nothing. Each try sends an event. An event of the type
+    ``generation.completed`` starts the DAGs on that asset. It names no project, so ``finished_generations``
+    leaves it out and nothing is downloaded.
 
     Returns ``svix_message_id``, ``event_id``, ``event_type``, ``mode``, ``api_key_id``.
 
-    :param event_type: what the event says (templated); ``generation.completed`` by default.
+    :param event_type: the event's type (templated); ``generation.completed`` by default.
     :param mode: ``live`` (default) or ``test`` (templated).
-    :param api_key_id: the key whose endpoints are meant (templated); the connection's own when not given.
+    :param api_key_id: the key whose endpoints get the event (templated); the connection's own by default.
     :param sample_payload: fields to put into the event, by their names in Diffio's API (templated).
     :param diffio_conn_id: id of the Diffio connection (templated).
-    :raises AirflowFailException: for what a retry can not mend, such as a key that may not do this.
+    :raises AirflowFailException: for errors that no retry can fix, such as a key that may not do this.
     """
 
     template_fields: Sequence[str] = ("event_type", "mode", "api_key_id", "sample_payload", "diffio_conn_id")
@@ -117,14 +119,24 @@ class DiffioSendWebhookTestEventOperator(DiffioOperator):
 
 def receiver_url(diffio_conn_id: str) -> str:
     """
-    Return where this Airflow takes a connection's deliveries.
+    Return the URL at which this Airflow receives a connection's deliveries.
 
-    :raises DiffioInputError: when Airflow does not know its own https address.
+    A path prefix in ``[api] base_url`` is part of it.
+
+    :param diffio_conn_id: id of the Diffio connection.
+    :raises DiffioInputError: when Airflow does not know its own https address, or its receiver refuses the
+        id.
     """
+    if not receives_webhooks(diffio_conn_id):
+        raise DiffioInputError(
+            f"The webhook receiver refuses the connection id {diffio_conn_id!r}.",
+            advice="Give the connection an id of letters, digits, '_', '-' and single dots, which begins"
+            " with a letter, a digit or '_' and has 200 characters at most.",
+        )
     base = conf.get("api", "base_url", fallback="") or ""
     if not base.startswith("https://"):
         raise DiffioInputError(
-            f"Airflow's [api] base_url is {base!r}, which Diffio can not deliver to.",
-            advice="Give the operator the https URL under which Airflow is reached from outside.",
+            f"Airflow's [api] base_url is {base!r}, which Diffio cannot deliver to.",
+            advice="Give the operator the https URL at which Diffio can reach Airflow from outside.",
         )
     return f"{base.rstrip('/')}/diffio/webhooks/{diffio_conn_id}"

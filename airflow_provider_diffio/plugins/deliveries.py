@@ -1,14 +1,14 @@
 """
-Making an asset event of a delivery, once.
+Turning a verified delivery into an asset event, exactly once.
 
-Svix delivers at least once, to whichever API server process the load balancer picks, and goes on after a
-restart. What they all share is Airflow's database, so the asset event itself is the memory: it holds the
-delivery's id, and the look for that id and the new event are one transaction under a lock on the asset. A
-second copy therefore either waits and finds the event, or comes after a rollback and makes it. Nothing
-needs a table of its own, and ``airflow db clean`` keeps it bounded.
+Svix delivers at least once, to whichever API server process the load balancer picks, and again after a
+restart. All processes share Airflow's database, so the asset event itself records the delivery: it holds the
+delivery's id. Searching for that id and adding the event are one transaction under a lock. A second copy
+either waits for the lock and then finds the event, or comes after a rollback and adds the event. No table of
+our own is needed, and ``airflow db clean`` removes old events.
 
-This works on core models, as Airflow's own endpoint for asset events does; a plugin on the API server may,
-but there is no public interface for it.
+This uses Airflow's models, as Airflow's own endpoint for asset events does. A plugin on the API server may do
+so, but Airflow has no public interface for it.
 """
 
 from __future__ import annotations
@@ -18,13 +18,15 @@ import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Literal
 
+from airflow_provider_diffio._compat import queues_each_asset_event
 from airflow_provider_diffio.assets import STATUS_OF_EVENT, asset_uri, event_extra
 
 if TYPE_CHECKING:
     from airflow_provider_diffio.api.models import WebhookEvent
 
-#: Svix gives up on a delivery after 28 hours. What someone sends again by hand later than this is wanted.
-REMEMBERED = dt.timedelta(days=3)
+#: Copies of a delivery are recognised for this long. Svix gives up after 28 hours; whatever somebody sends
+#: again by hand after three days is meant to count.
+DUPLICATE_WINDOW = dt.timedelta(days=3)
 
 Outcome = Literal["accepted", "duplicate", "unused", "ignored"]
 
@@ -33,29 +35,32 @@ class Deliveries:
     """
     Registers deliveries as asset events, one after the other.
 
-    :param recent: ids of deliveries that this process remembers without asking the database, so that a
-        captured delivery that is sent over and over costs nothing.
+    :param recent: number of deliveries that this process recognises without asking the database, so that a
+        captured delivery that is sent over and over costs nothing; 4,096 by default.
     """
 
     def __init__(self, *, recent: int = 4096) -> None:
         self._size = recent
         self._recent: OrderedDict[tuple[str, str], None] = OrderedDict()
-        # One at a time: on PostgreSQL they would wait for the asset's lock anyway, each with one of the
-        # API server's few database connections in hand; on SQLite they would fail.
-        self._turn = threading.Lock()
+        # One at a time: on PostgreSQL, each would wait for the asset's lock and hold one of the API server's
+        # few database connections meanwhile; on SQLite, they would fail.
+        self._one_at_a_time = threading.Lock()
 
     def register(self, diffio_conn_id: str, event: WebhookEvent) -> Outcome:
         """
-        Make the asset event of a verified delivery, unless there is one. Blocks; call it in a thread.
+        Add the asset event of a verified delivery, unless it exists. Blocks; call it in a thread.
 
-        :return: ``accepted``; ``duplicate``; ``unused`` when no DAG uses the asset; ``ignored`` when the
-            event is not about an end.
-        :raises sqlalchemy.exc.SQLAlchemyError: when the database does not take it; nothing was done then.
+        :param diffio_conn_id: id of the Diffio connection.
+        :param event: the delivery's event.
+        :return: ``accepted``; ``duplicate``; ``unused`` when Airflow does not know the asset, since no DAG
+            has ever used it; ``ignored`` when the event does not say that a generation ended.
+        :raises sqlalchemy.exc.SQLAlchemyError: when the database does not accept the event; then nothing has
+            been stored.
         """
         if event.event_type not in STATUS_OF_EVENT:
             return "ignored"
         key = (diffio_conn_id, event.message_id)
-        with self._turn:
+        with self._one_at_a_time:
             if key in self._recent:
                 self._recent.move_to_end(key)
                 return "duplicate"
@@ -69,33 +74,57 @@ class Deliveries:
 
 def lock_assets(session: Any, diffio_conn_id: str) -> None:
     """
-    Let nobody else make events of a connection until the transaction ends.
+    Keep everybody else from adding events of a connection until the transaction ends.
 
-    An UPDATE that changes nothing takes a lock on every database, SQLite included, where SELECT FOR UPDATE
-    takes none. Both assets of the connection are locked, since a DAG may be scheduled on both: its events
-    have to become visible in the order of their times, or Airflow passes one over.
+    Both assets of the connection share one lock, since a DAG may be scheduled on both: its events must become
+    visible in the order of their times, or Airflow passes one over. The lock is on one row, the asset with
+    the lowest id, so that two processes never wait for each other. An UPDATE that changes nothing locks a row
+    on every database, SQLite included, where SELECT FOR UPDATE locks nothing.
+
+    :param session: a database session.
+    :param diffio_conn_id: id of the Diffio connection.
     """
     from airflow.models.asset import AssetModel
-    from sqlalchemy import update
+    from sqlalchemy import func, select, update
 
+    uris = [asset_uri(diffio_conn_id, event_type) for event_type in STATUS_OF_EVENT]
+    # One statement: a transaction on SQLite that reads before it writes fails when somebody else writes.
+    first = select(func.min(AssetModel.id).label("id")).where(AssetModel.uri.in_(uris)).subquery()
     session.execute(
         update(AssetModel)
-        .where(AssetModel.uri.in_([asset_uri(diffio_conn_id, kind) for kind in STATUS_OF_EVENT]))
+        .where(AssetModel.id == select(first.c.id).scalar_subquery())
         .values(group=AssetModel.group)
         .execution_options(synchronize_session=False)
     )
 
 
-def used_asset(session: Any, uri: str) -> Any:
-    """Return the asset that DAGs use, or None. Of those with one URI, at most one is active."""
-    from airflow.models.asset import AssetModel
-    from sqlalchemy import select
+def known_asset(session: Any, uri: str) -> Any:
+    """
+    Return the asset that an event of a URI belongs to, or None when Airflow does not know any.
 
-    return session.scalar(select(AssetModel).where(AssetModel.uri == uri, AssetModel.active.has()))
+    Several assets can share a URI, and at most one of them is active. None is active while the only DAG file
+    that uses the asset is broken. The event then goes to the asset that DAGs were last scheduled on: its DAGs
+    are queued, and run when the file is repaired.
+
+    :param session: a database session.
+    :param uri: the asset's URI.
+    """
+    from airflow.models.asset import AssetModel
+    from sqlalchemy import case, select
+
+    return session.scalar(
+        select(AssetModel)
+        .where(AssetModel.uri == uri)
+        .order_by(
+            case((AssetModel.active.has(), 0), (AssetModel.scheduled_dags.any(), 1), else_=2),
+            AssetModel.id.desc(),
+        )
+        .limit(1)
+    )
 
 
 def now() -> dt.datetime:
-    """Return the time as Airflow's tables have it."""
+    """Return the time in the form of Airflow's tables."""
     return dt.datetime.now(dt.UTC)
 
 
@@ -105,53 +134,64 @@ def _register(diffio_conn_id: str, event: WebhookEvent) -> Outcome:
 
     with create_session() as session:
         lock_assets(session, diffio_conn_id)
-        asset = used_asset(session, asset_uri(diffio_conn_id, event.event_type))
+        asset = known_asset(session, asset_uri(diffio_conn_id, event.event_type))
         if asset is None:
             return "unused"
-        if _is_known(session, asset.id, event.message_id):
+        if _is_stored(session, asset.id, event.message_id):
             return "duplicate"
-        _touch_queue(session, asset.id)
+        _date_queue(session, asset.id)
         registered = asset_manager.register_asset_change(
             asset=asset, extra=event_extra(event), session=session
         )
         if registered is None:
             return "unused"
-        registered.timestamp = _touch_queue(session, asset.id)
+        registered.timestamp = _date_queue(session, asset.id)
     return "accepted"
 
 
-def _is_known(session: Any, asset_id: int, message_id: str) -> bool:
+def _is_stored(session: Any, asset_id: int, message_id: str) -> bool:
     from airflow.models.asset import AssetEvent
     from sqlalchemy import String, cast, select
 
-    # The index on asset and time bounds the look. As text, since databases and Airflow versions differ in
-    # how JSON is asked for a key; the few that hold the text are then read properly.
+    # The index on asset and time bounds the search. It compares text, since databases and Airflow versions
+    # differ in how they find a key in JSON; the few events that hold the text are then read properly.
     candidates = session.scalars(
         select(AssetEvent.extra).where(
             AssetEvent.asset_id == asset_id,
-            AssetEvent.timestamp > now() - REMEMBERED,
+            AssetEvent.timestamp > now() - DUPLICATE_WINDOW,
             cast(AssetEvent.extra, String).contains(message_id, autoescape=True),
         )
     )
     return any(extra.get("message_id") == message_id for extra in candidates)
 
 
-def _touch_queue(session: Any, asset_id: int) -> dt.datetime:
+def _date_queue(session: Any, asset_id: int) -> dt.datetime:
     """
-    Date what is queued for the asset's DAGs to now, and return that time.
+    Set the time of all queue entries of the asset's DAGs to now, and return that time.
 
-    The scheduler starts one run with all events up to the time at which the *first* of them was queued. What
-    comes in between that and the run, while the scheduler is busy or the DAG's runs are at their limit,
-    would be left until some later event. Called before the event is made, it also takes a lock, so that the
-    scheduler does not take the queued rows in the meantime; called after it, it covers the event.
+    Before Airflow 3.4, the scheduler starts one run with all events up to the time at which the *first* of
+    them was queued. Events that come in between that time and the run, while the scheduler is busy or the DAG
+    has as many runs as it may, would be left until some later event. Called before the event is added, this
+    also locks the entries, so that the scheduler does not take them meanwhile. Called after it, this covers
+    the event.
     """
     from airflow.models.asset import AssetDagRunQueue
-    from sqlalchemy import update
+    from sqlalchemy import select, update
 
     moment = now()
+    if queues_each_asset_event():
+        return moment
+    entries = AssetDagRunQueue.asset_id == asset_id
+    # Locked in one order, so that two processes never wait for each other. (SQLite locks nothing here.)
+    session.execute(
+        select(AssetDagRunQueue.target_dag_id)
+        .where(entries)
+        .order_by(AssetDagRunQueue.target_dag_id)
+        .with_for_update()
+    ).all()
     session.execute(
         update(AssetDagRunQueue)
-        .where(AssetDagRunQueue.asset_id == asset_id)
+        .where(entries)
         .values(created_at=moment)
         .execution_options(synchronize_session=False)
     )

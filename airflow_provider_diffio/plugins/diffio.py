@@ -12,15 +12,15 @@ class DiffioPlugin(AirflowPlugin):
     """
     Mounts the webhook receiver on Airflow 3's API server: ``POST /diffio/webhooks/{conn_id}``.
 
-    Airflow loads plugins in every process. Only the API server asks for the apps, so only there is FastAPI
-    imported; Airflow 2 does not know the attribute.
+    A path prefix in ``[api] base_url`` comes before it. Airflow loads plugins in every process, but only the
+    API server asks for the apps, so FastAPI is imported there alone. Airflow 2 does not know the attribute.
     """
 
     name = "diffio"
 
     @cached_property
     def fastapi_apps(self) -> list[dict[str, Any]]:
-        """The app, its prefix and its name, as Airflow wants them."""
+        """The app with its prefix and its name, in the form that Airflow expects."""
         from airflow_provider_diffio.plugins.receiver import make_app
 
         return [{"app": make_app(), "url_prefix": "/diffio", "name": "Diffio"}]

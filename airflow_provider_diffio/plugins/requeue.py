@@ -1,10 +1,14 @@
 """
-Queueing again what Airflow's scheduler has left behind.
+Queueing DAGs again that Airflow's scheduler passed over (for Airflow 3.0 to 3.3).
 
-The scheduler reads a DAG's queue, takes the events up to the time it read there, and deletes the queue. An
-event that is stored in between is in no run, and nothing is queued for it any more; it would wait for the
-next event, which may never come. Airflow 3.3 locks the queue meanwhile, but SQLite knows no such lock. So
-some time after the last delivery it is looked whether its asset's DAGs have run for it, or will.
+Up to Airflow 3.3, the scheduler reads a DAG's queue entry, takes the events up to the time in it, and deletes
+the entry. An event that is stored in between belongs to no run, and nothing is queued for it any more: it
+waits for the next event, which may never come. Airflow 3.3 locks the entry meanwhile, but SQLite has no such
+lock. So some time after the last delivery, this module checks whether the asset's DAGs ran for it or will
+run.
+
+Airflow 3.4 keeps a queue entry for each event (https://github.com/apache/airflow/issues/70972), which removes
+the race. There, this module does nothing. It uses Airflow's models, which are no public interface.
 """
 
 from __future__ import annotations
@@ -13,22 +17,23 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from airflow_provider_diffio._compat import has_partitioned_schedule
+from airflow_provider_diffio._compat import has_partitioned_schedule, queues_each_asset_event
 from airflow_provider_diffio.assets import asset_uri
-from airflow_provider_diffio.plugins.deliveries import lock_assets, now, used_asset
+from airflow_provider_diffio.plugins.deliveries import known_asset, lock_assets, now
 
-#: Seconds after the last delivery for an asset. A turn of the scheduler is over by then.
+#: Seconds after the last delivery for an asset. One round of the scheduler is over by then.
 DELAY = 10.0
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 class Requeue:
     """
-    Looks for requeue in the background of the API server's event loop, once after each burst of deliveries.
+    Checks in the background of the API server's event loop, once after each burst of deliveries.
 
-    :param delay: seconds after the last delivery.
-    :param look: queues what was left behind of a connection's events of a type.
+    :param delay: seconds after the last delivery; 10 by default.
+    :param check: queues the DAGs that were passed over, given a connection id and an event type, and returns
+        their ids; :func:`requeue_missed` by default.
     """
 
     def __init__(self, *, delay: float = DELAY, check: Callable[[str, str], list[str]] | None = None) -> None:
@@ -38,7 +43,14 @@ class Requeue:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def delivered(self, diffio_conn_id: str, event_type: str) -> None:
-        """Look after a while, unless more is delivered until then."""
+        """
+        Check after the delay; another delivery until then starts the delay anew.
+
+        :param diffio_conn_id: id of the Diffio connection.
+        :param event_type: Diffio's event type.
+        """
+        if queues_each_asset_event():
+            return
         key = (diffio_conn_id, event_type)
         if key in self._timers:
             self._timers[key].cancel()
@@ -54,11 +66,11 @@ class Requeue:
         try:
             dag_ids = await asyncio.to_thread(self._check, diffio_conn_id, event_type)
         except Exception:
-            _log.exception("Could not look whether runs took the events of connection %s.", diffio_conn_id)
+            log.exception("Could not check whether DAGs ran for the events of connection %s.", diffio_conn_id)
             return
         for dag_id in dag_ids:
-            _log.warning(
-                "Airflow had passed over the last delivery on connection %s; DAG %s is queued for it now.",
+            log.warning(
+                "Airflow passed over the last delivery on connection %s. DAG %s is queued for it now.",
                 diffio_conn_id,
                 dag_id,
             )
@@ -68,7 +80,9 @@ def requeue_missed(diffio_conn_id: str, event_type: str) -> list[str]:
     """
     Queue the DAGs for which an asset's last event is in no run and in no queue. Blocks; call it in a thread.
 
-    :return: their ids.
+    :param diffio_conn_id: id of the Diffio connection.
+    :param event_type: Diffio's event type.
+    :return: the ids of the DAGs.
     """
     from airflow.models.asset import AssetDagRunQueue, AssetEvent, DagScheduleAssetReference
     from airflow.models.dag import DagModel
@@ -79,7 +93,7 @@ def requeue_missed(diffio_conn_id: str, event_type: str) -> list[str]:
 
     with create_session() as session:
         lock_assets(session, diffio_conn_id)
-        asset = used_asset(session, asset_uri(diffio_conn_id, event_type))
+        asset = known_asset(session, asset_uri(diffio_conn_id, event_type))
         if asset is None:
             return []
         last_event = session.scalar(
@@ -105,7 +119,7 @@ def requeue_missed(diffio_conn_id: str, event_type: str) -> list[str]:
                 func.coalesce(last_run, DagScheduleAssetReference.created_at) < last_event,
             )
         )
-        # DAGs that are scheduled by partitions have no part in this queue.
+        # DAGs that are scheduled by partitions have another queue.
         dag_ids = [dag.dag_id for dag in dags if not has_partitioned_schedule(dag)]
         session.add_all(
             AssetDagRunQueue(asset_id=asset.id, target_dag_id=dag_id, created_at=now()) for dag_id in dag_ids

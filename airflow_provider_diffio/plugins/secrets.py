@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
-#: What may be looked up. Some secrets backends make a path or a query of the id, so nothing that could
-#: lead elsewhere in one is let through.
-CONN_ID = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_\-]|\.(?!\.)){0,199}\Z")
+from airflow_provider_diffio.assets import receives_webhooks
 
+#: Seconds for which a connection's secrets are used without another look-up, and for which an id without
+#: secrets is not looked up again.
 KNOWN_SECONDS = 15.0
 UNKNOWN_SECONDS = 15.0
 MAX_KNOWN = 256
 MAX_UNKNOWN = 4096
+#: Look-ups of ids that never had secrets: so many at once, and so many per second from then on.
+UNSEEN_BURST = 20
+UNSEEN_PER_SECOND = 2.0
 
 
 class WebhookSecrets:
     """
-    The secrets of Diffio connections, remembered for seconds.
+    The secrets of Diffio connections, kept for some seconds.
 
-    Every lookup may be a request to a secrets backend, which strangers must not be able to cause at will.
-    The two memories are separate, so that made-up ids can not push real ones out.
+    Each look-up may be a request to a secrets backend, which strangers must not be able to cause at will. Ids
+    that never had secrets share a small budget. Ids that had some are looked up without it, so that made-up
+    ids neither delay nor displace real ones.
 
-    :param look_up: returns a connection's secrets as they stand there, or None.
+    :param look_up: returns a connection's secrets as they stand in the connection, or None.
+    :param now: a monotonic clock in seconds.
     """
 
     def __init__(
@@ -36,39 +40,71 @@ class WebhookSecrets:
         self._now = now
         self._known: OrderedDict[str, tuple[float, str]] = OrderedDict()
         self._unknown: OrderedDict[str, float] = OrderedDict()
+        self._budget = _Budget(UNSEEN_BURST, UNSEEN_PER_SECOND, now())
         self._lock = threading.Lock()
 
-    def get(self, conn_id: str) -> str | None:
-        """Return the secret or secrets of a Diffio connection, or None. Blocks while it looks."""
-        if not CONN_ID.match(conn_id):
+    def is_known(self, diffio_conn_id: str) -> bool:
+        """Return whether this process has seen secrets of a connection. Does not block."""
+        with self._lock:
+            return diffio_conn_id in self._known
+
+    def get(self, diffio_conn_id: str) -> str | None:
+        """
+        Return the secret or secrets of a Diffio connection, or None. Blocks while it looks them up.
+
+        :param diffio_conn_id: an id that a stranger sent.
+        :return: the secrets; None when the connection has none, or may not be looked up now.
+        """
+        if not receives_webhooks(diffio_conn_id):
             return None
         now = self._now()
         with self._lock:
-            known = self._known.get(conn_id)
+            known = self._known.get(diffio_conn_id)
             if known is not None and known[0] > now:
                 return known[1]
-            if self._unknown.get(conn_id, 0.0) > now:
+            if self._unknown.get(diffio_conn_id, 0.0) > now:
                 return None
-        secrets = self._look_up(conn_id)
+            if known is None and not self._budget.take(now):
+                return None
+        secrets = self._look_up(diffio_conn_id)
         with self._lock:
-            self._known.pop(conn_id, None)
-            self._unknown.pop(conn_id, None)
+            self._known.pop(diffio_conn_id, None)
+            self._unknown.pop(diffio_conn_id, None)
             if secrets is None:
-                self._unknown[conn_id] = now + UNKNOWN_SECONDS
+                self._unknown[diffio_conn_id] = now + UNKNOWN_SECONDS
                 _shorten(self._unknown, MAX_UNKNOWN)
             else:
-                self._known[conn_id] = (now + KNOWN_SECONDS, secrets)
+                self._known[diffio_conn_id] = (now + KNOWN_SECONDS, secrets)
                 _shorten(self._known, MAX_KNOWN)
         return secrets
+
+
+class _Budget:
+    """A number of look-ups that grows back with time."""
+
+    def __init__(self, burst: float, per_second: float, now: float) -> None:
+        self._burst = self._left = burst
+        self._per_second = per_second
+        self._at = now
+
+    def take(self, now: float) -> bool:
+        """Return whether one more is allowed, and count it."""
+        self._left = min(self._burst, self._left + (now - self._at) * self._per_second)
+        self._at = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
 
 
 def connection_secrets(conn_id: str) -> str | None:
     """
     Read a connection as the API server does, and return its ``webhook_secret``.
 
-    :return: the secret or secrets; None when there is no such connection, it is of another type, or it has
-        no secret.
-    :raises DiffioConfigurationError: when it is a Diffio connection that can not work.
+    :param conn_id: the connection's id.
+    :return: the secret or secrets; None when the connection does not exist, has another type or no secret.
+        The connection of a team (``[core] multi_team``) does not exist here.
+    :raises DiffioConfigurationError: when it is a Diffio connection that cannot work.
     """
     from airflow.exceptions import AirflowNotFoundException
     from airflow.models.connection import Connection
@@ -84,6 +120,6 @@ def connection_secrets(conn_id: str) -> str | None:
     return DiffioConnection.read(connection).webhook_secret
 
 
-def _shorten(memory: OrderedDict[str, Any], size: int) -> None:
-    while len(memory) > size:
-        memory.popitem(last=False)
+def _shorten(cache: OrderedDict[str, Any], size: int) -> None:
+    while len(cache) > size:
+        cache.popitem(last=False)

@@ -1,9 +1,12 @@
 """
-Waking up deferred waits (experimental): a delivery resumes the task that waits for its generation.
+Resuming deferred tasks when a webhook arrives (experimental, for Airflow 3.2 and later).
 
-The event is submitted to the row of the waiting trigger, as a triggerer would do it. Airflow has no public
-way for that. The event is only word that it is time to look: the resumed task asks Diffio once, and goes on
-waiting if the generation is not over.
+A delivery resumes the task that waits for its generation. The event is submitted to the row of the waiting
+trigger, as a triggerer would do it; Airflow has no public interface for that. The event only says that it is
+time to poll: the resumed task asks Diffio once, and goes on waiting when the generation is not over.
+
+It rests on internals of Airflow: arguments of triggers that workers store as plain JSON, the function that
+decodes them, and ``Trigger.submit_event``. Where Airflow lacks them, nothing happens.
 """
 
 from __future__ import annotations
@@ -14,19 +17,20 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_diffio._compat import decoded_trigger_arguments
+from airflow_provider_diffio.api.clean_text import clean_text
 from airflow_provider_diffio.assets import STATUS_OF_EVENT
 from airflow_provider_diffio.config import wake_up_enabled
 
 if TYPE_CHECKING:
     from airflow_provider_diffio.api.models import WebhookEvent
 
-#: Seconds after the delivery at which a waiting task is looked for. One that deferred at this very moment is
-#: not in the database yet, and one that deferred shortly before must not be resumed at once.
+#: Seconds after the delivery at which waiting tasks are searched for. A task that defers at this very moment
+#: is not in the database yet, and a task that deferred shortly before must not be resumed at once.
 MOMENTS = (0.0, 2.0, 5.0, 12.0, 25.0)
 MAX_WAITING = 500
 _TRIGGER = "airflow_provider_diffio.triggers.generation.DiffioGenerationTrigger"
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 class WakeUp:
@@ -36,7 +40,12 @@ class WakeUp:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def deliver(self, diffio_conn_id: str, event: WebhookEvent) -> None:
-        """Resume whoever waits for the event's generation, now or within seconds; if it is switched on."""
+        """
+        Resume the tasks that wait for the event's generation, now or within seconds, if this is switched on.
+
+        :param diffio_conn_id: id of the Diffio connection.
+        :param event: the delivery's event.
+        """
         if event.event_type not in STATUS_OF_EVENT or len(self._tasks) >= MAX_WAITING:
             return
         if wake_up_enabled():
@@ -52,8 +61,10 @@ class WakeUp:
                 if await asyncio.to_thread(resume_waiting, diffio_conn_id, event):
                     return
             except Exception:
-                # The wait goes on with its own looks.
-                _log.exception("Could not wake up who waits for generation %s.", event.generation_id)
+                # The task goes on polling.
+                log.exception(
+                    "Could not resume the tasks that wait for generation %s.", clean_text(event.generation_id)
+                )
                 return
 
 
@@ -61,6 +72,8 @@ def resume_waiting(diffio_conn_id: str, event: WebhookEvent) -> int:
     """
     Submit the event to every trigger that waits for the generation and may fire already.
 
+    :param diffio_conn_id: id of the Diffio connection.
+    :param event: the delivery's event.
     :return: how many tasks were resumed.
     """
     from airflow.models.taskinstance import TaskInstance
@@ -78,7 +91,7 @@ def resume_waiting(diffio_conn_id: str, event: WebhookEvent) -> int:
             .where(
                 Trigger.classpath == _TRIGGER,
                 TaskInstance.state == TaskInstanceState.DEFERRED,
-                # Stored as plain JSON by Airflow 3; on one that encrypts it, nobody is found, and woken.
+                # Workers store the arguments as plain JSON. Encrypted ones are not found; their tasks poll.
                 Trigger.encrypted_kwargs.contains(event.generation_id, autoescape=True),
             )
             # The triggerer may be about to resume the same task.
@@ -91,8 +104,8 @@ def resume_waiting(diffio_conn_id: str, event: WebhookEvent) -> int:
             arguments.pop("not_before", None)
             payload = {**arguments, "status": STATUS_OF_EVENT[event.event_type]}
             Trigger.submit_event(trigger.id, TriggerEvent(payload), session=session)
-            _log.info(
-                "Woke up %s.%s, which waited for generation %s.",
+            log.info(
+                "Resumed %s.%s, which waited for generation %s.",
                 task.dag_id,
                 task.task_id,
                 event.generation_id,

@@ -7,7 +7,7 @@ import contextlib
 import secrets
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -30,7 +30,8 @@ from .contract import (
 from .faults import FaultBook
 from .jobs import RestorationError, Restored
 from .keys import ApiKey
-from .lifecycle import QUEUED_SHARE, percent, progress_body, transcription_status
+from .ledger import bill
+from .lifecycle import QUEUED_SHARE, moment, percent, progress_body, transcription_status
 from .projects import BUCKET
 from .settings import Settings
 from .state import Generation, Link, Project, State, iso
@@ -165,6 +166,41 @@ class Generations:
         }
         return response if self._edge else {**response, "bucket": BUCKET}
 
+    def describe(self, count: int) -> Sequence[JSONObject]:
+        """The newest projects with their generations, newest first, for the page."""
+        newest = list(self._state.projects.values())[: -count - 1 : -1]
+        return [
+            {
+                "apiProjectId": project.project_id,
+                "fileName": project.file_name,
+                "contentType": project.content_type,
+                "status": project.status,
+                "sizeBytes": None if project.stored is None else project.stored.size,
+                "createdAt": iso(project.created),
+                "generations": [self._described(generation) for generation in project.generations[-count:]],
+            }
+            for project in newest
+        ]
+
+    def _described(self, generation: Generation) -> JSONObject:
+        at = moment(generation, time.time(), result_ready=generation.generation_id in self._ready)
+        share = bill(generation)
+        return {
+            "generationId": generation.generation_id,
+            "model": generation.model,
+            "status": generation.status,
+            "stage": at.stage,
+            "percent": int(at.overall * 100),
+            "error": generation.error or generation.video_error,
+            "errorDetails": generation.error_details,
+            "billedSeconds": share.seconds,
+            "billedCents": share.cents,
+            "durationSeconds": generation.duration,
+            "hasVideo": generation.has_video,
+            "results": sorted(generation.assets) if generation.status == "complete" else [],
+            "createdAt": iso(generation.created),
+        }
+
     async def clear(self) -> None:
         """End every life; called when the state is cleared and at the end."""
         lives = list(self._lives.values())
@@ -245,6 +281,7 @@ class Generations:
         restored = await self._restorer.restore(generation)
         generation.duration = restored.duration
         generation.has_video = generation.project.has_video = restored.has_video
+        generation.video_error = restored.video_error
         generation.assets = restored.assets
         self._ready.add(generation.generation_id)
 
@@ -258,6 +295,8 @@ class Generations:
             raise ApiError(400, "downloadType video is only available for video projects.")
         if generation.status != "complete" or generation.finished is None:
             raise ApiError(409, "Generation is not complete.")
+        if download_type == "video" and generation.video_error is not None:
+            raise ApiError(409, "Restored video job has not succeeded.")
         now = time.time()
         if download_type == "transcript":
             status = transcription_status(generation, now)

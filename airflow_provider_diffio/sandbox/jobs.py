@@ -7,8 +7,9 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,6 +36,8 @@ class Restored:
     assets: dict[str, Asset]
     has_video: bool
     duration: float | None
+    #: Why there is no video although the recording has pictures.
+    video_error: str | None = None
 
 
 class Jobs:
@@ -62,7 +65,8 @@ class Jobs:
         if "error" in result:
             raise RestorationError(result["error"], result.get("details"))
         files = {name: Path(path) for name, path in result["files"].items()}
-        return _restored(generation, files, "video" in files, result["duration"])
+        restored = _restored(generation, files, result["hasVideo"], result["duration"])
+        return replace(restored, video_error=result.get("videoError"))
 
     async def close(self) -> None:
         """End the workers."""
@@ -75,7 +79,7 @@ class Jobs:
 
     async def _ask(self, job: dict[str, Any]) -> dict[str, Any]:
         async with self._slots:
-            process = self._idle.pop() if self._idle else await self._spawn()
+            process = self._idle_worker() or await self._spawn()
             finished = False
             try:
                 if process.stdin is None or process.stdout is None:
@@ -94,9 +98,18 @@ class Jobs:
                     with contextlib.suppress(ProcessLookupError):
                         process.kill()
             if not line:
-                raise RestorationError("Restoration failed.", "The worker ended before it answered.")
+                raise RestorationError("The recording could not be restored.", await _end_of(process))
             result: dict[str, Any] = json.loads(line)
             return result
+
+    def _idle_worker(self) -> asyncio.subprocess.Process | None:
+        """One that is still there: the system may have ended it meanwhile."""
+        while self._idle:
+            process = self._idle.pop()
+            if process.returncode is None:
+                return process
+            self._all.discard(process)
+        return None
 
     async def _spawn(self) -> asyncio.subprocess.Process:
         process = await asyncio.create_subprocess_exec(
@@ -109,6 +122,14 @@ class Jobs:
         )
         self._all.add(process)
         return process
+
+
+async def _end_of(process: asyncio.subprocess.Process) -> str:
+    """How a worker ended that brought no result."""
+    status = await process.wait()
+    if status < 0:
+        return f"The decoder crashed on this recording ({signal.Signals(-status).name})."
+    return f"The decoder ended on this recording with status {status}."
 
 
 def _pass_through(source: Path, generation: Generation) -> dict[str, Path]:

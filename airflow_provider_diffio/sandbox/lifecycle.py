@@ -86,6 +86,14 @@ def progress_body(
     }
     if generation.has_video:
         body["restoredVideo"] = _stage(generation, at, edge, "vid", _ENDS["finalizing"], 1.0)
+        if generation.video_error is not None and generation.finished is not None:
+            body["restoredVideo"] |= {
+                "jobState": None if edge else "FAILED",
+                "status": "failed",
+                "progress": 0,
+                "error": "The video could not be restored.",
+                "errorDetails": generation.video_error,
+            }
     if edge:
         body["stage"] = at.stage
         body["stageProgress"] = _stage_progress(generation, at)

@@ -125,6 +125,8 @@ class Generation:
     duration: float | None = None
     error: str | None = None
     error_details: str | None = None
+    #: Why there is no video although the recording has pictures.
+    video_error: str | None = None
     assets: dict[str, Asset] = field(default_factory=dict)
 
     @property

@@ -55,7 +55,7 @@ def restore(source: Path, folder: Path) -> dict[str, Any]:
         writer = Mp3Writer(files["audio"], recording.rate, recording.channels)
         try:
             for block in clean(recording, activity):
-                writer.write(block)
+                writer.write(block / max(1.0, recording.peak))
         finally:
             writer.close()
     except UnreadableError as error:
@@ -63,10 +63,15 @@ def restore(source: Path, folder: Path) -> dict[str, Any]:
     finally:
         working.unlink(missing_ok=True)
     files["transcript"].write_text(json.dumps(transcript(activity), indent=1))
-    if has_picture(source):
-        files["video"] = folder / "restored.mp4"
-        replace_sound(source, files["audio"], files["video"])
-    return {"files": {name: str(path) for name, path in files.items()}, "duration": recording.seconds}
+    result: dict[str, Any] = {"duration": recording.seconds, "hasVideo": has_picture(source)}
+    if result["hasVideo"]:
+        try:
+            replace_sound(source, files["audio"], folder / "restored.mp4")
+            files["video"] = folder / "restored.mp4"
+        except UnreadableError as error:
+            # The sound is restored all the same.
+            result["videoError"] = str(error)
+    return {**result, "files": {name: str(path) for name, path in files.items()}}
 
 
 if __name__ == "__main__":

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, Protocol
 
 from airflow_provider_diffio import _compat
 from airflow_provider_diffio.api.progress_log import kill_notice
+from airflow_provider_diffio.links import LinkedTask
 
 if TYPE_CHECKING:
     import logging
@@ -27,6 +29,8 @@ class DiffioTask:
     log: logging.Logger
     #: The generation that this try has started or waits for, as soon as it is known.
     generation_in_flight: str | None = None
+    #: The addresses of this task's links, as far as this phase of it knows them.
+    shown_links: Mapping[str, str] = MappingProxyType({})
 
     @cached_property
     def hook(self) -> DiffioHook:
@@ -70,7 +74,7 @@ class StartingTask(Protocol):
     def hook(self) -> DiffioHook: ...
 
 
-class WritingTask(Protocol):
+class WritingTask(LinkedTask, Protocol):
     """A task that writes a restored file."""
 
     path: str
@@ -78,9 +82,6 @@ class WritingTask(Protocol):
     output_conn_id: str | None
     overwrite: Overwrite
     outlets: Any
-
-    @property
-    def hook(self) -> DiffioHook: ...
 
 
 class WaitingTask(Protocol):

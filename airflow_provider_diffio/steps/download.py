@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from airflow_provider_diffio.api.errors import DiffioInputError
 from airflow_provider_diffio.api.models import DownloadedFile
+from airflow_provider_diffio.api.polling import DEFAULT_READY_TIMEOUT
 from airflow_provider_diffio.steps.base import Overwrite
 from airflow_provider_diffio.steps.restoration import Download, RestorationStore, fingerprint
 
@@ -66,7 +67,7 @@ def download(
     destination: Destination,
     store: RestorationStore,
     *,
-    ready_timeout: float = 120.0,
+    ready_timeout: float = DEFAULT_READY_TIMEOUT,
 ) -> DownloadedFile:
     """
     Download a restored file, or return the one that an earlier try wrote.

@@ -181,23 +181,11 @@ class Restoration(NamedTuple):
                 )
             upload, download = record.get("upload"), record.get("download")
             return cls(
-                upload=upload
-                and Upload(
-                    upload["input"],
-                    begun=_read(Project, upload.get("begun")),
-                    project=_read(Project, upload.get("project")),
-                ),
-                starts=tuple(
-                    Start(
-                        start["request"],
-                        int(start["counter"]),
-                        _read(Generation, start.get("generation")),
-                        failed=bool(start.get("failed")),
-                    )
-                    for start in record.get("starts") or ()
-                ),
-                download=download
-                and Download(download["input"], _read(DownloadedFile, download.get("file"))),
+                upload=None if upload is None else _read_upload(upload),
+                starts=tuple(_read_start(start) for start in record.get("starts") or ()),
+                download=None
+                if download is None
+                else Download(download["input"], _read(DownloadedFile, download.get("file"))),
             )
         except (AttributeError, KeyError, TypeError) as error:
             raise UnreadableRecordError(f"it is damaged ({type(error).__name__})") from None
@@ -243,6 +231,23 @@ def _set(**fields: Any) -> dict[str, Any]:
 
 def _value(part: Project | Generation | DownloadedFile | None) -> dict[str, Any] | None:
     return None if part is None else part.to_value()
+
+
+def _read_upload(upload: Mapping[str, Any]) -> Upload:
+    return Upload(
+        upload["input"],
+        begun=_read(Project, upload.get("begun")),
+        project=_read(Project, upload.get("project")),
+    )
+
+
+def _read_start(start: Mapping[str, Any]) -> Start:
+    return Start(
+        start["request"],
+        int(start["counter"]),
+        _read(Generation, start.get("generation")),
+        failed=bool(start.get("failed")),
+    )
 
 
 def _read(cls: type[T], value: Mapping[str, Any] | None) -> T | None:

@@ -34,7 +34,8 @@ class DiffioTaskStateError(DiffioError):
 
 class TaskState:
     """
-    The record of one task instance: a :class:`~.restoration.RestorationStore`.
+    The record of one task instance: a
+    :class:`~airflow_provider_diffio.steps.restoration.RestorationStore`.
 
     :param store: Airflow's accessor (``context["task_state_store"]``), or None where Airflow has none.
     """

@@ -185,7 +185,7 @@ def _defer(task: WaitingTask, wait: WaitSpec) -> NoReturn:
     from airflow_provider_diffio.triggers.generation import DiffioGenerationTrigger
 
     now = time.time()
-    spec = {**wait.to_dict(), **config.unhurried(wait.poll_interval, wait.max_poll_interval)}
+    spec = {**wait.to_dict(), **config.trigger_poll_intervals(wait.poll_interval, wait.max_poll_interval)}
     deferral = Deferral(wait, {name: getattr(task, name) for name in task.deferred_arguments})
     task.log.info(
         "Waiting for generation %s on the triggerer, until %s at the latest.",

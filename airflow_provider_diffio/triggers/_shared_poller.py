@@ -1,8 +1,9 @@
 """
 What all triggers of one Diffio connection on one event loop share.
 
-One HTTP client with its few connections, one reading of the Airflow connection, and one throttle. The first
-trigger opens it and the last one closes it. Nothing here blocks the loop: what takes time runs in a thread.
+They share one HTTP client with its few connections, the settings of the Airflow connection, and one throttle.
+The first trigger opens the poller and the last one closes it. Nothing here blocks the loop: whatever takes
+time runs in a thread.
 """
 
 from __future__ import annotations
@@ -30,12 +31,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: How long a connection is used before it is read again, in seconds. A key that was rotated is noticed
-#: sooner, by its refusal.
+#: Seconds after which a connection is read again. A rotated key is noticed sooner, when Diffio refuses the
+#: old one.
 REFRESH_SECONDS = 300.0
 
-#: A triggerer is one event loop and serves one team, so there a connection id has one meaning. What is found
-#: under it is shared no further than the loop.
+#: A triggerer is one event loop and serves one team, so a connection id has one meaning there. The settings
+#: are shared on that loop alone.
 _shared_pollers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, SharedPoller]] = WeakKeyDictionary()
 
 
@@ -64,7 +65,7 @@ def _import_what_is_needed() -> None:
 
 class SharedPoller:
     """
-    Looks at generations for many triggers. Not made directly: see :func:`join_shared_poller`.
+    Polls generations for many triggers. :func:`join_shared_poller` returns it.
 
     :param conn_id: id of the Diffio connection.
     """
@@ -81,18 +82,18 @@ class SharedPoller:
 
     async def open(self) -> None:
         """
-        Read the Airflow connection and make the client, unless that is done.
+        Read the Airflow connection and make the client, unless another trigger has done so.
 
-        :raises AirflowNotFoundException: when there is no such connection.
-        :raises DiffioConfigurationError: when it can not work.
-        :raises Exception: whatever Airflow's own trouble is; it may pass.
+        :raises AirflowNotFoundException: when the connection does not exist.
+        :raises DiffioConfigurationError: when the connection cannot work.
+        :raises Exception: whatever Airflow raises when it cannot read the connection; this may pass.
         """
         if self._lease is not None:
             return
         asked_at = self._clock()
         async with self._reading:
             if self._lease is None and self._failure is not None and self._failure.at >= asked_at:
-                # It failed for another trigger while this one stood in lease; it would fail again.
+                # It failed for another trigger while this one waited; it would fail again.
                 raise self._failure.error.with_traceback(None)
             if self._lease is None:
                 # In a thread, since the HTTP library takes a while to import.
@@ -101,28 +102,28 @@ class SharedPoller:
 
     async def wait_first_allowed(self, wished: float, deadline: float) -> None:
         """
-        Wait until a new trigger may look: not before it wants to, and many new ones one after the other.
+        Wait until a new trigger may poll. Many new triggers poll one after the other.
 
-        :param wished: when it wants to look, in seconds since the epoch.
-        :param deadline: when it polls in any case, in seconds since the epoch.
+        :param wished: do not poll before this time, in seconds since the epoch.
+        :param deadline: poll at this time in any case, in seconds since the epoch.
         """
         now = self._clock()
-        lined_up = time.time() + self.throttle.start(now) - now
-        await self.sleep_until(min(max(wished, lined_up), deadline))
+        allowed = time.time() + self.throttle.start(now) - now
+        await self.sleep_until(min(max(wished, allowed), deadline))
 
     def sleep_until(self, moment: float) -> Awaitable[None]:
         """
-        Sleep until there is a place for one more to look.
+        Sleep until a slot for one more poll is free.
 
-        :param moment: not before this time, in seconds since the epoch.
+        :param moment: the earliest time, in seconds since the epoch.
         """
         return sleep_until(self._slots.take(moment, time.time()))
 
     async def wait_allowed(self, deadline: float) -> None:
         """
-        Wait while all triggers of this connection are held back.
+        Wait while the throttle holds back all triggers of this connection.
 
-        :param deadline: when to look in any case, in seconds since the epoch.
+        :param deadline: stop waiting at this time in any case, in seconds since the epoch.
         """
         while (at := self.throttle.next_allowed(self._clock())) > (now := self._clock()):
             left = deadline - time.time()
@@ -132,22 +133,23 @@ class SharedPoller:
 
     async def poll(self, call: Call[T]) -> T:
         """
-        Send a call once; when the key is refused and the connection has another one by now, once more.
+        Send a call once. When Diffio refuses the key and the connection has a new one by now, send it again.
 
         :param call: from :mod:`airflow_provider_diffio.api.endpoints`.
-        :raises DiffioError: when it did not work.
+        :return: what the call reads from the response.
+        :raises DiffioError: when the call failed.
         """
         lease, asked_at = await self._current_lease(), self._clock()
         try:
-            return await self._carry(lease, call)
+            return await self._send(lease, call)
         except (DiffioAuthenticationError, DiffioPermissionError):
             await self._read_again(asked_at, lease)
             if self._lease is lease or self._lease is None:
                 raise
-        return await self._carry(self._lease, call)
+        return await self._send(self._lease, call)
 
     async def leave(self) -> None:
-        """Go; the last one closes the connections, also when it is cancelled."""
+        """Stop using the poller. The last trigger closes the client, even when it is cancelled."""
         self.throttle.waiters -= 1
         if not self.throttle.waiters:
             del _shared_pollers[asyncio.get_running_loop()][self._conn_id]
@@ -166,11 +168,11 @@ class SharedPoller:
             raise RuntimeError("The poller is not open.")
         return self._lease
 
-    async def _carry(self, lease: _ClientLease, call: Call[T]) -> T:
+    async def _send(self, lease: _ClientLease, call: Call[T]) -> T:
         sent_at = self._clock()
         lease.polls += 1
         try:
-            answer = await lease.client.call_once(call)
+            result = await lease.client.call_once(call)
         except DiffioError as error:
             self.throttle.on_error(error, sent_at, self._clock())
             raise
@@ -179,14 +181,14 @@ class SharedPoller:
             if lease.retired and not lease.polls:
                 await lease.close()
         self.throttle.on_success()
-        return answer
+        return result
 
     async def _read_again(self, asked_at: float, lease: _ClientLease | None) -> None:
-        """Read the connection, unless it was read since ``asked_at`` or ``lease`` is not in use any more."""
+        """Read the connection, unless it was read after ``asked_at`` or ``lease`` is no longer in use."""
         async with self._reading:
             if self._tried_at < asked_at and self._lease is lease:
-                # When it can not be read, the polls go on with what it said before; should the key be refused
-                # then, they end.
+                # When the connection cannot be read, polling goes on with the last settings, and ends when
+                # Diffio refuses their key.
                 with suppress(Exception):
                     await self._read()
 
@@ -203,7 +205,7 @@ class SharedPoller:
                 await old.retire()
 
     async def _new_lease(self) -> _ClientLease | None:
-        """Return a new lease, or None when the connection says what it said before."""
+        """Return a new lease, or None when the connection has not changed."""
         from airflow_provider_diffio.api.async_client import DiffioAsyncClient
 
         settings = await read_settings(self._conn_id)
@@ -222,7 +224,7 @@ class _Failure:
 
 @dataclass(eq=False)
 class _ClientLease:
-    """A client with what it was made from, and how many polls are under way on it."""
+    """A client, the settings it was made from, and the number of its polls in flight."""
 
     settings: ClientSettings
     client: DiffioAsyncClient
@@ -230,7 +232,7 @@ class _ClientLease:
     retired: bool = False
 
     async def retire(self) -> None:
-        """Close it, after the polls that are under way."""
+        """Close the client after the polls in flight."""
         self.retired = True
         if not self.polls:
             await self.close()
@@ -244,8 +246,9 @@ async def read_settings(conn_id: str) -> ClientSettings:
     Read a Diffio connection without blocking the loop.
 
     :param conn_id: id of the Diffio connection.
-    :raises AirflowNotFoundException: when there is no such connection.
-    :raises DiffioConfigurationError: when it can not work.
+    :return: the connection's settings.
+    :raises AirflowNotFoundException: when the connection does not exist.
+    :raises DiffioConfigurationError: when the connection cannot work.
     """
     from airflow_provider_diffio.hooks.connection import DiffioConnection
 
@@ -258,7 +261,7 @@ async def sleep_until(moment: float) -> None:
 
     :param moment: in seconds since the epoch.
     """
-    # The clock may be set back or forth; what is left is asked again after the sleep.
+    # Somebody may set the clock meanwhile, so the rest is computed again after each sleep.
     while (left := moment - time.time()) > 0:  # noqa: ASYNC110 - it waits for a time, not for an event
-        # A bit longer, since the loop's own clock is another one and may be early by a hair.
+        # A little longer, since the loop has a clock of its own, which may be slightly early.
         await asyncio.sleep(left + 0.001)

@@ -1,9 +1,9 @@
 """
-Watching lists for generations that finish: what is looked at, and what is news.
+Polling Diffio's lists for generations that finish, and deciding which of them are news.
 
-:class:`Listing` asks Diffio and forgets nothing it need not ask again. :class:`ReportBook` decides which of
-the listed are news: it does not ask, sleep or look at a clock, and what it remembers is small enough to be
-stored. Times are Diffio's own throughout, so that clocks that differ do no harm.
+:class:`Listing` asks Diffio, and keeps what it need not ask again. :class:`ReportBook` decides which
+generations are news. It asks nobody, does not sleep and reads no clock, and its state is small enough to be
+stored. All times are Diffio's own, so that clocks may differ.
 """
 
 from __future__ import annotations
@@ -14,17 +14,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_diffio.api.clean_text import clean_value
 from airflow_provider_diffio.api.models import COMPLETE, FAILED_STATUSES
 
 if TYPE_CHECKING:
     from airflow_provider_diffio.api.async_client import DiffioAsyncClient
     from airflow_provider_diffio.api.models import GenerationSummary, ProjectSummary
 
-#: The words for the ends of a generation that can be watched for.
+#: How a generation can end, in the words of this package.
 STATUSES = (COMPLETE, "failed")
 #: Seconds that a new generation may take to show up in a list.
 SETTLING = 600.0
-#: A generation that is not over after this many seconds is not waited for any more.
+#: Seconds after which a generation that is not over is no longer waited for.
 STUCK = 7 * 86400.0
 #: Requests in flight at once.
 CONCURRENCY = 4
@@ -44,7 +45,7 @@ class Listed:
 
     @property
     def created(self) -> float | None:
-        """When it was made, in seconds since the epoch."""
+        """When it was created, in seconds since the epoch."""
         moment = self.generation.created_at
         return None if moment is None else moment.timestamp()
 
@@ -61,9 +62,9 @@ class Listed:
 
 class Listing:
     """
-    All generations of a key, asked for project by project.
+    All generations of a key, listed project by project.
 
-    Diffio's lists have no filter, so the first look asks once for each project. Later polls ask only for
+    Diffio's lists have no filter, so the first poll asks once for each project. Later polls ask only for
     projects that changed and for those with a generation that is not over.
     """
 
@@ -72,9 +73,9 @@ class Listing:
 
     async def poll(self, client: DiffioAsyncClient) -> tuple[Listed, ...]:
         """
-        Return every generation there is.
+        Return every generation of the key.
 
-        :raises DiffioError: when a list could not be had; what was learned is kept for the next look.
+        :raises DiffioError: when Diffio does not return a list; the next poll goes on with those it returned.
         """
         from airflow_provider_diffio.api import endpoints
 
@@ -106,12 +107,13 @@ class ReportBook:
     """
     Which generations were reported.
 
-    Everything made before ``horizon`` that ended has been reported; of what was made later, the book holds
-    each report. The horizon follows the oldest generation that still runs, which keeps the book short.
+    Everything that was created before ``horizon`` and ended has been reported. Of what was created later, the
+    book holds each report. The horizon follows the oldest generation that still runs, so the book stays
+    short.
 
-    :param status: the end that is reported, ``complete`` or ``failed``.
+    :param status: which end is reported: ``complete`` or ``failed``.
     :param horizon: seconds since the epoch.
-    :param reported: when each was made, by a digest of its id.
+    :param reported: when each was created, in seconds since the epoch or None, by a digest of its id.
     """
 
     status: str
@@ -121,9 +123,11 @@ class ReportBook:
     @classmethod
     def begin(cls, status: str, listed: Sequence[Listed], *, since: float | None = None) -> ReportBook:
         """
-        Return a book in which all that ended so far counts as reported.
+        Return a book in which everything that has ended so far counts as reported.
 
-        :param since: do not count what ended after this time, in seconds since the epoch.
+        :param status: ``complete`` or ``failed``.
+        :param listed: all generations.
+        :param since: what ended after this time is news all the same, in seconds since the epoch.
         """
         book = cls(status)
         book.enter(it for it in listed if it.ended_as(status) and (since is None or it.updated <= since))
@@ -132,7 +136,7 @@ class ReportBook:
 
     @classmethod
     def restore(cls, status: str, state: Any) -> ReportBook | None:
-        """Return the book that was stored as ``state``, or None when that is none."""
+        """Return the book that was stored as ``state``, or None when ``state`` is not one."""
         try:
             horizon, reported = float(state["horizon"]), dict(state["reported"])
         except (TypeError, KeyError, ValueError):
@@ -144,20 +148,20 @@ class ReportBook:
         return {"horizon": self.horizon, "reported": dict(self.reported)}
 
     def news(self, listed: Iterable[Listed]) -> list[Listed]:
-        """Return what ended and is not reported yet, the earliest end first."""
+        """Return what ended and has not been reported, the earliest end first."""
         return sorted(filter(self._is_news, listed), key=lambda it: it.updated)
 
     def enter(self, listed: Iterable[Listed]) -> None:
-        """Note that these are reported."""
+        """Note that these have been reported."""
         self.reported |= {_digest(it): it.created for it in listed}
 
     def settle(self, listed: Sequence[Listed]) -> None:
-        """Move the horizon as far as nothing that may still be news was made before it."""
+        """Move the horizon as far as possible: whatever may still become news was created after it."""
         made = [(it, it.created) for it in listed if it.created is not None]
         if not made:
             return
         newest = max(time for _, time in made)
-        # What ended and is not reported yet holds the horizon; what still runs does, unless it is stuck.
+        # The horizon stops at what has not been reported and at what still runs, unless that is stuck.
         held = [time for it, time in made if self._is_news(it) or (not it.over and time > newest - STUCK)]
         self.horizon = max(self.horizon, min([newest - SETTLING, *held]))
         self.reported = {
@@ -173,11 +177,13 @@ class ReportBook:
 
 def generation_value(listed: Listed, progress: Any = None) -> Mapping[str, Any]:
     """
-    Return the *generation* value of what ended.
+    Return the *generation* value of a generation that ended, with every text cleaned.
 
-    :param progress: Diffio's answer about it, which knows more than the lists.
+    :param listed: what the lists say.
+    :param progress: what ``get_generation_progress`` says, which is more; None (default) when it said
+        nothing.
     """
-    value = {
+    value: dict[str, Any] = {
         "generation_id": listed.generation.generation_id,
         "api_project_id": listed.project.api_project_id,
         "model": listed.generation.model,
@@ -186,7 +192,10 @@ def generation_value(listed: Listed, progress: Any = None) -> Mapping[str, Any]:
         "transcription": None if progress is None else progress.transcription,
     }
     error = getattr(progress, "error", None)
-    return value if error is None else {**value, "error": error}
+    if error is not None:
+        value["error"] = error
+    cleaned: dict[str, Any] = clean_value(value)
+    return cleaned
 
 
 def _digest(listed: Listed) -> str:

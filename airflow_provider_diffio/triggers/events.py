@@ -1,4 +1,4 @@
-"""DiffioGenerationEventTrigger: turns generations that finish into events of an asset, by asking."""
+"""DiffioGenerationEventTrigger: polls Diffio and reports generations that finish as events of an asset."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.triggers import BaseEventTrigger
 from airflow.triggers.base import TriggerEvent
 
-from airflow_provider_diffio._compat import load_asset_state, save_asset_state
+from airflow_provider_diffio._compat import event_trigger_arguments, load_asset_state, save_asset_state
+from airflow_provider_diffio.api.clean_text import clean_exceptions, clean_text
 from airflow_provider_diffio.triggers._shared_poller import read_settings
 from airflow_provider_diffio.triggers._watermark import (
     CONCURRENCY,
@@ -27,16 +28,16 @@ if TYPE_CHECKING:
     from airflow_provider_diffio.api.async_client import DiffioAsyncClient
 
 MIN_INTERVAL = 10.0
-#: Generations in one event. The rest comes with the next look; large events stop a triggerer's loop.
+#: Generations in one event; the rest follows with the next poll. Large events block a triggerer's loop.
 MAX_REPORTED = 500
 
 Save = Callable[[], Awaitable[None]]
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 class Poll:
-    """What one look at the lists found, and what to store once its events are in Airflow's database."""
+    """The generations that one poll found, and what to store once its events are in Airflow's database."""
 
     def __init__(self, listed: tuple[Listed, ...]) -> None:
         self.listed = listed
@@ -47,29 +48,31 @@ class DiffioGenerationEventTrigger(BaseEventTrigger):
     """
     Watches Diffio for generations that finish, for an ``AssetWatcher`` (Airflow 3).
 
-    For an Airflow that no webhook can reach. Easiest by
-    ``diffio_completed_asset(poll_interval=60)``. Each event's payload is ``{"generations": [...]}``, the
-    *generation* values of all that finished since the last look, which
-    :func:`~airflow_provider_diffio.assets.finished_generations` reads. All generations of the connection's
-    API key are watched, whoever started them. Asks ``list_projects``, ``list_project_generations`` for
-    projects with something new, and ``get_generation_progress`` once for each that finished.
+    It serves an Airflow that no webhook can reach; ``diffio_completed_asset(poll_interval=60)`` sets it up.
+    Each event's payload is ``{"generations": [...]}``: the *generation* values of all that finished since the
+    last poll. :func:`~airflow_provider_diffio.assets.finished_generations` reads them. The trigger watches
+    all generations of the connection's API key, whoever started them. A poll asks ``list_projects``,
+    ``list_project_generations`` for projects that changed, and ``get_generation_progress`` once for each
+    generation that finished.
 
-    **What is reported, and how often.** What had finished before the first look is not reported. From then
-    on, on Airflow 3.3 and later each generation is reported once, over restarts of the triggerer: what was
-    reported is stored with the asset, after Airflow has stored the event. A triggerer that is killed in the
-    second between the two reports these generations again; none is missed. It is not waited longer than
-    seven days for a generation to finish. Before 3.3 nothing can be stored: what finishes while no
-    triggerer runs is missed, or, with ``lookback``, reported again.
+    **What is reported, and how often.** Generations that finished before the first poll are not reported.
+    From then on, on Airflow 3.3 and later, each generation is reported once, over restarts of the triggerer:
+    the trigger stores what it reported with the asset, after Airflow has stored the event. When the triggerer
+    is killed in the second between the two, these generations are reported again; none is missed. The trigger
+    waits at most seven days for a generation to finish. Before Airflow 3.3 a trigger can store nothing:
+    generations that finish while no triggerer runs are missed, or, with ``lookback``, reported again.
 
-    **How many requests.** On Airflow 3.3 and later all triggers of a triggerer with the same connection and
-    interval share one look; before that each polls for itself.
+    **How many requests.** On Airflow 3.3 and later, all triggers of a triggerer with the same connection and
+    interval share one poll. Before that, each trigger polls for itself.
 
     :param diffio_conn_id: id of the Diffio connection.
     :param status: ``complete`` (default) or ``failed``.
     :param poll_interval: seconds between polls; 60 by default, 10 at least.
-    :param lookback: seconds; without a stored state, also report what finished so long before the first
-        look. 0 by default.
+    :param lookback: where nothing is stored yet, also report what finished in this many seconds before the
+        first poll; 0 by default.
+    :param queue: the triggerer queue that runs the trigger (Airflow 3.4 and later); None by default.
     :raises ValueError: for another status, a shorter interval or a negative lookback.
+    :raises RuntimeError: when a queue is given and this Airflow's event triggers have none.
     """
 
     def __init__(
@@ -79,8 +82,9 @@ class DiffioGenerationEventTrigger(BaseEventTrigger):
         status: str = "complete",
         poll_interval: float = 60.0,
         lookback: float = 0.0,
+        queue: str | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(**event_trigger_arguments(queue))
         if status not in STATUSES:
             raise ValueError(f"status must be one of {', '.join(STATUSES)}, not {status!r}.")
         if not poll_interval >= MIN_INTERVAL:
@@ -107,34 +111,39 @@ class DiffioGenerationEventTrigger(BaseEventTrigger):
         )
 
     def shared_stream_key(self) -> Hashable | None:
-        """One look for all triggers with this connection and interval (Airflow 3.3 and later)."""
+        """Share one poll among all triggers with this connection and interval (Airflow 3.3 and later)."""
         return ("diffio", self.diffio_conn_id, self.poll_interval)
 
     @classmethod
     def create_shared_stream_producer(cls, kwargs: Mapping[str, Any]) -> PollProducer:
-        """Return what polls, and is told when events are stored (Airflow 3.3 and later)."""
+        """Return the producer that polls, and that Airflow tells when events are stored (3.3 and later)."""
         return PollProducer(kwargs["diffio_conn_id"], float(kwargs["poll_interval"]))
 
     async def filter_shared_stream(self, shared_stream: AsyncIterator[Poll]) -> AsyncIterator[TriggerEvent]:
-        """Make this trigger's events of what the shared look found."""
-        async for poll in shared_stream:
-            changed = False
-            if self._book is None:
-                self._book, changed = await self._open_book(poll.listed)
-            fresh = self._book.news(poll.listed)[:MAX_REPORTED]
-            confirmed = await self._confirm(fresh) if fresh else {}
-            if confirmed:
-                self.log.info("%d generations %s since the last look.", len(confirmed), self.status)
-                yield TriggerEvent({"generations": list(confirmed.values())})
-                self._book.enter(confirmed)
-            self._book.settle(poll.listed)
-            if changed or confirmed:
-                poll.saves.append(self._saver(self._book.state()))
+        """Make this trigger's events from the shared polls."""
+        with clean_exceptions():
+            async for poll in shared_stream:
+                async for event in self._events(poll):
+                    yield event
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Poll alone, on Airflow before 3.3."""
         async for event in self.filter_shared_stream(polls(self.diffio_conn_id, self.poll_interval)):
             yield event
+
+    async def _events(self, poll: Poll) -> AsyncIterator[TriggerEvent]:
+        changed = False
+        if self._book is None:
+            self._book, changed = await self._open_book(poll.listed)
+        fresh = self._book.news(poll.listed)[:MAX_REPORTED]
+        confirmed = await self._confirm(fresh) if fresh else {}
+        if confirmed:
+            self.log.info("%d generations %s since the last poll.", len(confirmed), self.status)
+            yield TriggerEvent({"generations": list(confirmed.values())})
+            self._book.enter(confirmed)
+        self._book.settle(poll.listed)
+        if changed or confirmed:
+            poll.saves.append(self._saver(self._book.state()))
 
     async def _open_book(self, listed: Sequence[Listed]) -> tuple[ReportBook, bool]:
         """Return the stored book, or a new one and True."""
@@ -155,7 +164,7 @@ class DiffioGenerationEventTrigger(BaseEventTrigger):
         return f"diffio:{self.diffio_conn_id}:{self.status}"
 
     async def _confirm(self, fresh: Sequence[Listed]) -> dict[Listed, Mapping[str, Any]]:
-        """Ask about each, and leave out those that Diffio gives no answer about now."""
+        """Ask about each generation, and leave out those about which Diffio does not respond now."""
         from airflow_provider_diffio.api import endpoints
         from airflow_provider_diffio.api.errors import DiffioError, DiffioNotFoundError
 
@@ -169,12 +178,16 @@ class DiffioGenerationEventTrigger(BaseEventTrigger):
                         endpoints.get_generation_progress(generation_id, listed.project.api_project_id)
                     )
                 except DiffioNotFoundError:
-                    # Listed, and yet unknown; the list's word is all there is.
+                    # Listed, and yet unknown: nothing is known but what the list says.
                     return generation_value(listed)
                 except DiffioError as error:
-                    self.log.warning("Generation %s is left for the next look: %s", generation_id, error)
+                    self.log.warning(
+                        "Generation %s is left for the next poll: %s",
+                        clean_text(generation_id),
+                        clean_text(str(error)),
+                    )
                     return None
-            # The lists may be ahead of the answer that everything else goes by.
+            # A list may be ahead of the progress, which is what everything else goes by.
             agreed = progress.is_complete if listed.ended_as("complete") else progress.is_failed
             return generation_value(listed, progress) if agreed else None
 
@@ -184,7 +197,7 @@ class DiffioGenerationEventTrigger(BaseEventTrigger):
 
 
 class PollProducer:
-    """Airflow 3.3's ``SharedStreamProducer``: one look for several triggers, and word of what is stored."""
+    """Airflow's ``SharedStreamProducer`` (3.3 and later): polls for several triggers, and stores reports."""
 
     def __init__(self, diffio_conn_id: str, poll_interval: float) -> None:
         self._conn_id = diffio_conn_id
@@ -192,36 +205,36 @@ class PollProducer:
         self._unsaved: list[Save] = []
 
     async def open_stream(self) -> AsyncIterator[tuple[Poll, Poll]]:
-        """Poll for ever."""
+        """Yield each poll, for ever."""
         async for poll in polls(self._conn_id, self._interval):
             yield poll, poll
 
     async def advance(self, batch: Sequence[Any]) -> None:
-        """Store what was reported, now that the events are in Airflow's database."""
+        """Store what was reported, once the events are in Airflow's database."""
         for item in batch:
-            # A trigger that failed starts over from what is stored, so that nothing of its may be.
+            # A trigger that failed starts over from its stored state, so nothing new of it may be stored.
             if item.outcome.failed == 0:
                 self._unsaved += item.broker_payload.saves
         while self._unsaved:
             try:
                 await self._unsaved[0]()
             except Exception as error:
-                # Raising here would start all triggers over, to report again what was not stored. The next
-                # look brings the next attempt.
-                _log.warning("Could not store what was reported: %s", type(error).__name__)
+                # Raising here would start all triggers over, and report everything again. The next poll
+                # tries again.
+                log.warning("Could not store what was reported: %s", type(error).__name__)
                 return
             self._unsaved.pop(0)
 
     def get_advance_lane(self, broker_payload: Poll) -> Hashable:
-        """One lane: each state includes the ones before it."""
+        """Return one lane for all: each state includes those before it."""
         return None
 
     async def aclose(self) -> None:
-        """Nothing is kept open between polls."""
+        """Do nothing: no connection stays open between polls."""
 
 
 async def polls(diffio_conn_id: str, poll_interval: float) -> AsyncIterator[Poll]:
-    """Poll at a connection's lists for ever; what goes wrong is logged and tried again."""
+    """Poll a connection's lists for ever; log what goes wrong, and try again."""
     from airflow_provider_diffio.api.errors import DiffioError
 
     listing = Listing()
@@ -230,20 +243,22 @@ async def polls(diffio_conn_id: str, poll_interval: float) -> AsyncIterator[Poll
             async with await open_client(diffio_conn_id) as client:
                 listed = await listing.poll(client)
         except DiffioError as error:
-            _log.warning("Could not look for finished generations of %s: %s", diffio_conn_id, error)
+            log.warning(
+                "Could not poll for finished generations of %s: %s", diffio_conn_id, clean_text(str(error))
+            )
         except Exception as error:
-            # Airflow's own trouble, a connection that is missing: both may be mended while this runs.
-            _log.warning(
-                "Could not look for finished generations of %s: %s", diffio_conn_id, type(error).__name__
+            # Trouble of Airflow's own, or a missing connection: somebody may fix both while this runs.
+            log.warning(
+                "Could not poll for finished generations of %s: %s", diffio_conn_id, type(error).__name__
             )
         else:
             yield Poll(listed)
-        # Not in step with other triggerers and connections.
+        # Random, so that triggerers and connections do not poll in step.
         await asyncio.sleep(poll_interval * random.uniform(0.9, 1.0))  # noqa: S311
 
 
 async def open_client(diffio_conn_id: str) -> DiffioAsyncClient:
-    """Return a client for an ``async with``; the connection is read anew each time, as keys are rotated."""
+    """Return a client for an ``async with``, from the connection as it is now, since keys are rotated."""
     from airflow_provider_diffio.api.async_client import DiffioAsyncClient
 
     return DiffioAsyncClient(await read_settings(diffio_conn_id))

@@ -18,7 +18,7 @@ from airflow_provider_diffio.api.downloads import Fetch, get_link
 from airflow_provider_diffio.api.models import GenerationDownload
 from airflow_provider_diffio.sandbox import Sandbox
 from tests.api.conftest import API_KEY, UploadHarness, everything_said, generation_of, project_in
-from tests.api.scripted import Scripted, Step, answer, error, hang, reset
+from tests.api.scripted import Connection, Scripted, Step, answer, error, hang, reset
 
 HarnessFor = Callable[..., UploadHarness]
 
@@ -26,6 +26,7 @@ HarnessFor = Callable[..., UploadHarness]
 MIB = 1 << 20
 FILE = random.Random(9).randbytes(4 * MIB)  # noqa: S311 - the same bytes each time
 OTHER_FILE = random.Random(10).randbytes(4 * MIB)  # noqa: S311
+DATE = "Wed, 21 Oct 2015 07:28:00 GMT"
 
 
 # --- links ------------------------------------------------------------------------------------------------
@@ -55,7 +56,6 @@ def test_a_link_to_a_finished_file_comes_at_once(harness_for: HarnessFor, sandbo
     generation, project = restored(sandbox)
     link = get_link(harness.client, generation, project, "mp3")
     assert (link.generation_id, link.api_project_id, link.download_type) == (generation, project, "audio")
-    assert link.download_url in harness.secrets
     assert harness.naps == []
 
 
@@ -171,7 +171,15 @@ class Taken:
 
 
 def media(
-    content: bytes = FILE, *, at: int = 0, sent: int | None = None, etag: str | None = '"one"', **extra: str
+    content: bytes = FILE,
+    *,
+    at: int = 0,
+    sent: int | None = None,
+    etag: str | None = '"one"',
+    content_type: str | None = "audio/mpeg",
+    length: int | None = None,
+    status: int | None = None,
+    extra: dict[str, str] | None = None,
 ) -> bytes:
     """Answer a file, or the rest of it from ``at``; of that only the first ``sent`` bytes."""
     rest = content[at:]
@@ -180,10 +188,10 @@ def media(
         headers["Content-Range"] = f"bytes {at}-{len(content) - 1}/{len(content)}"
     return answer(
         rest[:sent],
-        206 if at else 200,
-        content_type="audio/mpeg",
-        length=len(rest),
-        headers={**headers, **extra},
+        status or (206 if at else 200),
+        content_type=content_type,
+        length=len(rest) if length is None else length,
+        headers={**headers, **(extra or {})},
     )
 
 
@@ -235,19 +243,50 @@ def test_a_resumed_request_asks_for_the_rest_of_the_same_file(
     assert ranges(server) == [(None, None), (f"bytes={MIB}-", '"one"'), (f"bytes={2 * MIB}-", '"one"')]
 
 
-def test_a_range_without_an_etag_does_not_forget_the_first_one(
+DATED: dict[str, Any] = {"etag": None, "extra": {"Last-Modified": DATE}}
+NOT_PROVEN: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "no etag": ({"etag": None}, {"etag": None}),
+    "a weak etag": ({"etag": 'W/"one"'}, {"etag": 'W/"one"'}),
+    "an etag that is none": ({"etag": "one"}, {"etag": "one"}),
+    "a date": (DATED, DATED),
+    "no etag with the rest": ({}, {"etag": None}),
+    "a weak etag with the rest": ({}, {"etag": 'W/"one"'}),
+}
+
+
+@pytest.mark.parametrize("second", [FILE, OTHER_FILE], ids=["the same file", "another file"])
+@pytest.mark.parametrize(("first_says", "rest_says"), NOT_PROVEN.values(), ids=NOT_PROVEN)
+def test_what_is_not_proven_to_be_the_rest_is_not_added(
+    harness_for: HarnessFor,
+    server: Scripted,
+    first_says: dict[str, Any],
+    rest_says: dict[str, Any],
+    second: bytes,
+) -> None:
+    def serve(connection: Connection) -> None:
+        ranged = "range" in connection.request.headers
+        connection.send(media(second, at=MIB if ranged else 0, **(rest_says if ranged else first_says)))
+
+    server.play(media(sent=MIB, **first_says), serve)
+    taken = Taken(harness_for(server), server.url)
+    if second is FILE:
+        taken.fetch.run()
+        assert taken.content == FILE
+    else:
+        with pytest.raises(errors.DiffioTransferError, match="first bytes are not what they were"):
+            taken.fetch.run()
+        assert taken.content == FILE[:MIB]
+    assert ranges(server)[-1] == (None, None)
+
+
+def test_what_is_there_is_compared_when_the_server_knows_no_such_range(
     harness_for: HarnessFor, server: Scripted
 ) -> None:
-    server.play(media(sent=MIB), media(at=MIB, sent=MIB, etag=None), media(at=2 * MIB))
-    Taken(harness_for(server), server.url).fetch.run()
-    assert ranges(server)[2] == (f"bytes={2 * MIB}-", '"one"')
-
-
-def test_a_weak_etag_promises_nothing(harness_for: HarnessFor, server: Scripted) -> None:
-    server.play(media(sent=MIB, etag='W/"one"'), media(at=MIB, etag='W/"one"'))
+    refusal = error(416, headers={"Content-Range": f"bytes */{4 * MIB}"})
+    server.play(media(sent=MIB), refusal, media())
     taken = Taken(harness_for(server), server.url)
     taken.fetch.run()
-    assert (taken.content, ranges(server)[1]) == (FILE, (f"bytes={MIB}-", None))
+    assert taken.content == FILE
 
 
 def test_a_server_without_ranges_sends_everything_again_and_it_is_written_once(
@@ -319,7 +358,7 @@ def test_a_server_that_does_not_say_how_long_it_is_can_be_shorter_the_second_tim
 def test_another_range_than_was_asked_for_is_not_written(
     harness_for: HarnessFor, server: Scripted, content_range: str
 ) -> None:
-    wrong = answer(FILE, 206, headers={"Content-Range": content_range})
+    wrong = media(FILE, status=206, extra={"Content-Range": content_range})
     server.play(media(sent=MIB), wrong)
     taken = Taken(harness_for(server), server.url)
     with pytest.raises(errors.DiffioTransferError, match="another range"):
@@ -331,7 +370,7 @@ def test_a_host_that_sends_more_than_it_announced_is_not_listened_to_for_ever(
     harness_for: HarnessFor, server: Scripted
 ) -> None:
     span = f"bytes {MIB}-{4 * MIB - 1}/{4 * MIB}"
-    server.play(media(sent=MIB), answer(FILE, 206, headers={"Content-Range": span}))
+    server.play(media(sent=MIB), media(FILE, status=206, extra={"Content-Range": span}))
     taken = Taken(harness_for(server), server.url)
     with pytest.raises(errors.DiffioTransferError, match="goes on after the 4194304 bytes"):
         taken.fetch.run()
@@ -339,21 +378,250 @@ def test_a_host_that_sends_more_than_it_announced_is_not_listened_to_for_ever(
     assert len(server.requests) == 2
 
 
-def test_an_empty_file_is_a_file(harness_for: HarnessFor, server: Scripted) -> None:
-    server.play(media(b""))
+CHUNKED = (
+    b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: audio/mpeg\r\nTransfer-Encoding: chunked\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    "empty", [media(b""), media(b"", length=-1), CHUNKED + b"0\r\n\r\n"], ids=["0", "unknown", "chunked"]
+)
+def test_an_empty_file_is_refused(harness_for: HarnessFor, server: Scripted, empty: Step) -> None:
+    server.play(empty)
+    taken = Taken(harness_for(server), server.url)
+    with pytest.raises(errors.DiffioTransferError, match="an empty file") as caught:
+        taken.fetch.run()
+    assert caught.value.may_be_billed
+
+
+# --- files without a length -------------------------------------------------------------------------------
+
+
+def without_length(content: bytes = FILE, version: str = "1.1", **says: Any) -> bytes:
+    """Answer a file whose end is where the connection ends."""
+    return media(content, length=-1, **says).replace(b"HTTP/1.1", f"HTTP/{version}".encode(), 1)
+
+
+def knows_ranges(connection: Connection, content: bytes = FILE) -> None:
+    """Answer a range as a server does that knows them, under no length."""
+    asked = connection.request.headers.get("range")
+    start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
+    if start >= len(content):
+        connection.send(error(416, headers={"Content-Range": f"bytes */{len(content)}"}))
+    else:
+        connection.send(media(content, at=start) if start else without_length(content))
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+@pytest.mark.parametrize("etag", [None, '"one"'])
+@pytest.mark.parametrize("then", ["ranges", "again"])
+def test_half_a_file_without_a_length_is_not_taken_for_a_whole_one(
+    harness_for: HarnessFor, server: Scripted, version: str, etag: str | None, then: str
+) -> None:
+    half = without_length(FILE[: 2 * MIB], version, etag=etag)
+    server.play(half, knows_ranges if then == "ranges" else without_length(FILE, version, etag=etag))
     taken = Taken(harness_for(server), server.url)
     taken.fetch.run()
-    assert (taken.content, taken.sizes) == (b"", [0])
+    assert taken.content == FILE
+
+
+@pytest.mark.parametrize("then", [knows_ranges, without_length()], ids=["ranges", "again"])
+def test_a_whole_file_without_a_length_is_confirmed_once(
+    harness_for: HarnessFor, server: Scripted, then: Step
+) -> None:
+    server.play(without_length(), then)
+    harness = harness_for(server)
+    taken = Taken(harness, server.url)
+    taken.fetch.run()
+    assert taken.content == FILE
+    assert (len(server.requests), harness.naps) == (2, [])
+
+
+def test_a_file_whose_length_cannot_be_read_is_confirmed_too(
+    harness_for: HarnessFor, server: Scripted
+) -> None:
+    odd = without_length(FILE[:MIB], extra={"Content-Length": "many"})
+    server.play(odd, without_length())
+    taken = Taken(harness_for(server), server.url)
+    taken.fetch.run()
+    assert taken.content == FILE
+
+
+def test_a_file_that_breaks_off_earlier_the_second_time_is_asked_for_again(
+    harness_for: HarnessFor, server: Scripted
+) -> None:
+    server.play(without_length(FILE[: 2 * MIB]), without_length(FILE[:MIB]), without_length())
+    taken = Taken(harness_for(server), server.url)
+    taken.fetch.run()
+    assert taken.content == FILE
+
+
+def test_a_file_that_grows_each_time_is_given_up(harness_for: HarnessFor, server: Scripted) -> None:
+    server.play(*(without_length(b"x" * size) for size in range(1, 200)))
+    with pytest.raises(errors.DiffioTransferError, match="longer each time"):
+        Taken(harness_for(server), server.url).fetch.run()
+    assert len(server.requests) < 30
+
+
+def test_a_file_without_a_length_that_is_another_one_the_second_time_is_refused(
+    harness_for: HarnessFor, server: Scripted
+) -> None:
+    server.play(without_length(FILE[: 2 * MIB]), without_length(OTHER_FILE))
+    with pytest.raises(errors.DiffioTransferError, match="changed at the media host"):
+        Taken(harness_for(server), server.url).fetch.run()
+
+
+def test_a_chunked_file_needs_no_confirmation(harness_for: HarnessFor, server: Scripted) -> None:
+    server.play(CHUNKED + b"5\r\nhello\r\n0\r\n\r\n")
+    taken = Taken(harness_for(server), server.url)
+    taken.fetch.run()
+    assert (taken.content, len(server.requests)) == (b"hello", 1)
+
+
+@pytest.mark.parametrize(
+    "content_range",
+    [
+        f"bytes 0-{2 * MIB - 1}/*",
+        f"bytes 0-{2 * MIB - 1}/{4 * MIB}",
+        f"bytes 0-{2 * MIB - 1}/{2 * MIB}",
+        None,
+    ],
+)
+def test_a_range_that_was_not_asked_for_is_refused(
+    harness_for: HarnessFor, server: Scripted, content_range: str | None
+) -> None:
+    says = {"Content-Range": content_range} if content_range else {}
+    server.play(media(FILE[: 2 * MIB], status=206, extra=says))
+    taken = Taken(harness_for(server), server.url)
+    with pytest.raises(errors.DiffioTransferError, match="another range"):
+        taken.fetch.run()
+    assert taken.content == b""
+
+
+# --- something else ---------------------------------------------------------------------------------------
+
+PAGE = b"\n<!DOCTYPE html><html><h1>Blocked</h1>"
+
+
+@pytest.mark.parametrize(
+    ("content", "media_type"),
+    [
+        (PAGE, "text/html"),
+        (FILE, "text/html; charset=utf-8"),
+        (PAGE, "audio/mpeg"),
+        (PAGE, "application/octet-stream"),
+        (PAGE, None),
+        (b'{"error": "gone"}', "application/json"),
+        (b' ["gone"]', "application/problem+json"),
+        (b"<?xml version='1.0'?><Error/>", "application/xml"),
+        (b"blocked", "text/plain"),
+        (FILE, "image/png"),
+        (FILE, "video/mp4"),
+        (FILE, "Multipart/ByteRanges; boundary=x"),
+        (FILE, "application/xhtml+xml"),
+    ],
+)
+def test_what_contradicts_the_file_is_refused(
+    harness_for: HarnessFor, server: Scripted, content: bytes, media_type: str | None
+) -> None:
+    server.play(media(content, content_type=media_type))
+    taken = Taken(harness_for(server), server.url)
+    with pytest.raises(errors.DiffioTransferError, match="in place of the restored one") as caught:
+        taken.fetch.run()
+    assert (taken.content, caught.value.may_be_billed) == (b"", True)
+
+
+@pytest.mark.parametrize(
+    ("download_type", "mime_type", "media_type"),
+    [
+        ("audio", "audio/mpeg", "audio/mp3"),
+        ("audio", "audio/mpeg", "application/octet-stream"),
+        ("audio", "audio/mpeg", "binary/octet-stream"),
+        ("audio", None, None),
+        ("audio", None, "AUDIO/MPEG"),
+        ("audio", "audio/mpeg", "application/ogg"),
+        ("audio", "audio/mpeg", "application/json"),
+        ("video", "video/mp4", "video/mp4"),
+        ("video", None, "application/mp4"),
+        ("transcript", "application/json", "application/json; charset=utf-8"),
+        ("transcript", None, "text/plain"),
+        ("transcript", None, "application/octet-stream"),
+    ],
+)
+def test_what_fits_the_file_is_taken(
+    harness_for: HarnessFor,
+    server: Scripted,
+    download_type: str,
+    mime_type: str | None,
+    media_type: str | None,
+) -> None:
+    server.play(media(content_type=media_type))
+    taken = Taken(harness_for(server), server.url)
+    taken.fetch.run(GenerationDownload("g", "p", download_type, server.url, "a", mime_type))
+    assert taken.content == FILE
+
+
+@pytest.mark.parametrize("media_type", ["text/html", "audio/mpeg", "image/png", "application/xml"])
+def test_what_is_no_transcript_is_refused(harness_for: HarnessFor, server: Scripted, media_type: str) -> None:
+    server.play(media(b"x", content_type=media_type))
+    link = GenerationDownload("g", "p", "transcript", server.url, "a.json", "application/json")
+    with pytest.raises(errors.DiffioTransferError, match="in place of the restored one"):
+        Taken(harness_for(server), server.url).fetch.run(link)
+
+
+def drip(connection: Connection) -> None:
+    """Send a file a byte at a time, each in time."""
+    connection.send(media(FILE, sent=0))
+    while not connection.closing.wait(0.03):
+        connection.send(b"x")
+
+
+def test_a_file_that_drips_is_given_up(harness_for: HarnessFor, server: Scripted) -> None:
+    server.play(drip)
+    taken = Taken(harness_for(server, timeout=0.3, max_attempts=1), server.url)
+    began = time.monotonic()
+    with pytest.raises(errors.DiffioTransferError, match="less than 4096 bytes a second came"):
+        taken.fetch.run()
+    assert time.monotonic() - began < 3
+
+
+def test_a_destination_that_is_slow_is_no_fault_of_the_media_host(
+    harness_for: HarnessFor, server: Scripted
+) -> None:
+    server.play(media())
+    taken = Taken(harness_for(server, timeout=0.1), server.url)
+
+    def write(block: bytes) -> None:
+        time.sleep(0.06)
+        taken.written.extend(block)
+
+    taken.fetch.write = write
+    taken.fetch.run()
+    assert (taken.content, len(server.requests)) == (FILE, 1)
 
 
 def test_a_packed_body_is_unpacked_and_its_length_not_believed(
     harness_for: HarnessFor, server: Scripted
 ) -> None:
     packed = gzip.compress(FILE)
-    server.play(answer(packed, headers={"Content-Encoding": "gzip"}))
+    server.play(media(packed, extra={"Content-Encoding": "gzip"}))
     taken = Taken(harness_for(server), server.url)
     taken.fetch.run()
     assert (taken.content, taken.sizes) == (FILE, [])
+
+
+def test_a_packed_body_that_breaks_is_not_added_to_by_a_range(
+    harness_for: HarnessFor, server: Scripted
+) -> None:
+    packed = gzip.compress(FILE)
+    server.play(
+        media(packed, sent=3 * MIB, extra={"Content-Encoding": "gzip"}),
+        media(packed, extra={"Content-Encoding": "gzip"}),
+    )
+    taken = Taken(harness_for(server), server.url)
+    taken.fetch.run()
+    assert taken.content == FILE
+    assert ranges(server)[1] == (None, None)
 
 
 def test_each_break_may_use_all_tries_as_long_as_there_is_progress(

@@ -9,7 +9,8 @@ import pytest
 
 from airflow_provider_diffio.api import endpoints
 from airflow_provider_diffio.api.endpoints import Call, EdgeCall
-from airflow_provider_diffio.api.errors import DiffioInputError
+from airflow_provider_diffio.api.errors import DiffioInputError, DiffioResponseError
+from airflow_provider_diffio.api.json_fields import JSONFields
 from airflow_provider_diffio.api.models import EdgeUpload
 
 SESSION = EdgeUpload("api-p", "https://media.test", "v1.token.sig", "key", 33554432, 2147483648)
@@ -316,3 +317,68 @@ def test_webhook_mode_and_event_are_known_ones() -> None:
 def test_bad_input_is_a_value_error_too() -> None:
     with pytest.raises(ValueError, match="project_id must be a non-empty string"):
         endpoints.complete_project_upload("")
+
+
+# --- responses about something else -----------------------------------------------------------------------
+
+PROGRESS_OF_G = {"generationId": "g", "apiProjectId": "p", "status": "complete"}
+LINK_OF_G = {**PROGRESS_OF_G, "downloadType": "audio", "downloadUrl": "https://media.test/a"}
+
+ABOUT: list[tuple[Call[Any], dict[str, Any], str, Any]] = [
+    (endpoints.get_generation_progress("g"), PROGRESS_OF_G, "generationId", "other"),
+    (endpoints.get_generation_progress("g", "p"), PROGRESS_OF_G, "apiProjectId", "other"),
+    (endpoints.poll_generation("g"), PROGRESS_OF_G, "generationId", "G"),
+    (endpoints.poll_generation("g", "p"), PROGRESS_OF_G, "apiProjectId", "p "),
+    (endpoints.get_generation_download("g", "p"), LINK_OF_G, "generationId", "other"),
+    (endpoints.get_generation_download("g", "p"), LINK_OF_G, "apiProjectId", "other"),
+    (endpoints.get_generation_download("g", "p"), LINK_OF_G, "downloadType", "transcript"),
+    (endpoints.get_generation_download("g", "p", "audio"), LINK_OF_G, "downloadType", "video"),
+    (endpoints.get_generation_download("g", "p", "mp3"), LINK_OF_G, "downloadType", "transcript"),
+    (
+        endpoints.create_generation("p"),
+        {"generationId": "g", "apiProjectId": "p"},
+        "apiProjectId",
+        "other",
+    ),
+    (
+        endpoints.complete_project_upload("p"),
+        {"apiProjectId": "p", "status": "uploaded"},
+        "apiProjectId",
+        "other",
+    ),
+    (
+        endpoints.list_project_generations("p"),
+        {"apiProjectId": "p", "generations": []},
+        "apiProjectId",
+        "other",
+    ),
+]
+
+
+@pytest.mark.parametrize(("call", "body", "name", "other"), ABOUT)
+def test_a_response_about_another_object_is_refused(
+    call: Call[Any], body: dict[str, Any], name: str, other: str
+) -> None:
+    call.read(JSONFields(body, call.name))
+    with pytest.raises(DiffioResponseError, match=name):
+        call.read(JSONFields({**body, name: other}, call.name))
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"), [("mp3", "audio"), ("audio", "mp3"), (None, "mp3"), (None, "video")]
+)
+def test_a_link_of_the_type_that_was_asked_for_is_taken(asked: str | None, told: str) -> None:
+    call = endpoints.get_generation_download("g", "p", asked)
+    assert call.read(JSONFields({**LINK_OF_G, "downloadType": told}, "e")).download_type == told
+
+
+def test_ids_that_a_response_leaves_out_are_no_contradiction() -> None:
+    call = endpoints.poll_generation("g", "p")
+    assert call.read(JSONFields({"generationId": "g", "status": "queued"}, "e")).api_project_id is None
+
+
+def test_the_receipt_of_another_part_is_refused() -> None:
+    call = endpoints.send_edge_part(SESSION, "u", 2, b"x")
+    assert call.read(JSONFields({"partNumber": 2, "etag": "e"}, "e")).etag == "e"
+    with pytest.raises(DiffioResponseError, match="partNumber"):
+        call.read(JSONFields({"partNumber": 1, "etag": "e"}, "e"))

@@ -11,7 +11,6 @@ import pytest
 from requests.structures import CaseInsensitiveDict
 
 from airflow_provider_diffio.api import endpoints, errors
-from airflow_provider_diffio.api.endpoints import Call
 from airflow_provider_diffio.api.models import EdgeUpload
 from airflow_provider_diffio.api.responses import connection_error, read_response
 
@@ -131,6 +130,60 @@ def test_an_error_says_what_where_and_what_to_do() -> None:
     assert repr(error) == f"<DiffioBillingError: {error}>"
 
 
+# --- gateways ---------------------------------------------------------------------------------------------
+
+FOREIGN = {
+    "a page": b"<html><h1>403 Forbidden</h1>",
+    "nothing": b"",
+    "a text": b"Forbidden",
+    "another json": b'{"message": "Forbidden"}',
+    "a list": b'["error"]',
+    "an empty error": b'{"error": " "}',
+    "a number": b'{"error": 403}',
+    "an error of another shape": b'{"error": {"code": 403, "message": "No.", "status": "DENIED"}}',
+}
+
+
+@pytest.mark.parametrize("body", FOREIGN.values(), ids=FOREIGN)
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 410, 421, 422, 425, 444, 499])
+def test_a_refusal_that_is_not_diffios_own_is_trouble_and_passes(status: int, body: bytes) -> None:
+    found = answered(endpoints.poll_generation("g", "p"), status, {"Content-Type": "text/html"}, body)
+    assert isinstance(found, errors.DiffioGatewayError)
+    assert (found.transient, found.final, found.status_code) == (True, False, status)
+    assert found.message == (
+        f"get_generation_progress responded with HTTP {status} with a body of type text/html."
+    )
+
+
+@pytest.mark.parametrize("status", [402, 405, 407, 411, 413, 414, 415, 431, 451])
+def test_what_a_gateway_will_refuse_again_is_not_tried_at_once_and_is_not_final(status: int) -> None:
+    found = answered(CREATE, status, {"Content-Type": "text/html"}, b"<html>")
+    assert (found.transient, found.final) == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("status", "cls"), [(408, errors.DiffioServerError), (429, errors.DiffioRateLimitError)]
+)
+def test_a_status_that_says_it_all_needs_no_body(status: int, cls: type[errors.DiffioError]) -> None:
+    assert type(refused(CREATE, status, b"<html>", {"Content-Type": "text/html"})) is cls
+
+
+def test_a_page_of_the_upload_host_is_no_refusal_of_the_upload() -> None:
+    assert isinstance(answered(PART, 403, {}, b"<html>"), errors.DiffioGatewayError)
+
+
+def test_a_gateways_refusal_does_not_prove_that_nothing_was_started() -> None:
+    assert answered(UNKEYED, 403, {}, b"<html>").may_be_billed
+    assert "pays once" in str(answered(KEYED, 404, {}, b"<html>"))
+
+
+def test_an_unknown_model_is_named() -> None:
+    found = refused(KEYED, 404, api("Not found."))
+    assert found.message == "Diffio has no model 'diffio-4.6-flash': Not found."
+    assert "'model'" in found.advice
+    assert refused(KEYED, 404, api("API project not found.")).message == "API project not found."
+
+
 def test_the_ids_of_the_call_are_on_the_error() -> None:
     error = refused(DOWNLOAD, 404)
     assert (error.endpoint, error.project_id, error.generation_id) == ("get_generation_download", "p", "g")
@@ -191,10 +244,38 @@ def test_a_generation_whose_creation_failed_at_the_server_may_be_billed(status: 
     assert refused(KEYED, status).may_be_billed
 
 
-@pytest.mark.parametrize("call", [CREATE, DOWNLOAD, endpoints.get_generation_progress("g"), PART])
-def test_nothing_else_may_be_billed(call: Any) -> None:
-    assert not refused(call, 503).may_be_billed
-    assert not connection_error(call, "it is gone", "h").may_be_billed
+@pytest.mark.parametrize("call", [CREATE, endpoints.list_projects(), PART])
+def test_a_call_that_is_about_no_generation_says_nothing_about_money(call: Any) -> None:
+    for found in (refused(call, 503), refused(call, 403), connection_error(call, "it is gone", "h")):
+        assert (found.may_be_billed, found.money) == (False, "")
+
+
+ABOUT_GENERATIONS = [DOWNLOAD, endpoints.get_generation_progress("g"), endpoints.poll_generation("g", "p")]
+
+
+@pytest.mark.parametrize("call", ABOUT_GENERATIONS)
+@pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 408, 409, 410, 413, 429, 500, 503])
+def test_every_error_about_a_generation_that_exists_says_that_it_is_billed(call: Any, status: int) -> None:
+    for found in (
+        refused(call, status),
+        refused(call, 404, api(code="TRANSCRIPT_UNAVAILABLE")),
+        answered(call, 403, {"Content-Type": "text/html"}, b"<html>"),
+        answered(call, 200, JSON, b"{}"),
+        connection_error(call, "it is gone", "h"),
+    ):
+        assert found.may_be_billed
+        assert "billed once" in str(found)
+        assert "no generation" not in str(found)
+
+
+def test_an_error_that_is_marked_as_billed_later_says_so() -> None:
+    marked = errors.DiffioTransferError("It broke.")
+    assert "billed" not in str(marked)
+    marked.may_be_billed = True
+    assert str(marked).endswith("A generation exists, or may exist, and is billed.")
+    assert (
+        str(errors.DiffioError("It broke.", advice="You paid.", may_be_billed=True)) == "It broke. You paid."
+    )
 
 
 def test_a_lost_answer_about_a_generation_may_be_billed() -> None:
@@ -209,9 +290,7 @@ def test_a_request_that_was_never_sent_started_nothing() -> None:
     assert "billed" not in str(error)
 
 
-def answered(
-    call: Call[Any], status: int, headers: dict[str, str], body: bytes
-) -> errors.DiffioResponseError:
+def answered(call: Any, status: int, headers: dict[str, str], body: bytes) -> errors.DiffioResponseError:
     with pytest.raises(errors.DiffioResponseError) as caught:
         read_response(call, status, CaseInsensitiveDict(headers), body, [KEY])
     return caught.value
@@ -259,7 +338,7 @@ def test_the_api_key_is_not_repeated() -> None:
 
 def test_the_api_key_is_not_repeated_from_a_content_type() -> None:
     assert KEY not in str(answered(UNKEYED, 200, {"Content-Type": f"text/{KEY}"}, b""))
-    assert KEY not in str(refused(UNKEYED, 400, b"", {"Content-Type": f"text/{KEY}"}))
+    assert KEY not in str(answered(UNKEYED, 400, {"Content-Type": f"text/{KEY}"}, b""))
 
 
 @pytest.mark.parametrize("text", ["x" * 100_000, "a\nb\r\nc\x1b[31m\x00", "\u202e gnol", "y\n" * 5000])

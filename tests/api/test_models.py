@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import datetime as dt
+import json
 import pickle
 from typing import Any
 
@@ -66,9 +67,7 @@ def test_things_in_a_list_that_are_no_objects_are_skipped() -> None:
 
 
 def test_a_missing_field_inside_a_list_is_named_with_its_place() -> None:
-    with pytest.raises(
-        DiffioResponseError, match=r"response of the_endpoint has no usable 'items\[1\].keyId'"
-    ):
+    with pytest.raises(DiffioResponseError, match=r"has no usable 'items\[1\].keyId'"):
         answer(items=[{"keyId": "k"}, {}]).need_objects("items", models.ApiKey.read)
 
 
@@ -308,12 +307,12 @@ def test_answers_without_secrets_tell_none() -> None:
 
 
 def test_the_secrets_of_a_url_are_what_a_log_may_show_of_it() -> None:
-    token, signature = "t" * 32, "a%2Bb%3D" + "c" * 30
-    url = f"https://media.test/m/{token}/a.mp3?download=a.mp3&sig={signature}"
+    generation, signature, name = "9" * 32, "a%2Bb%3D" + "c" * 30, "n" * 40
+    url = f"https://media.test/generations/{generation}/a.mp3?download={name}&X-Sig={signature}"
+    # Ids and names stay readable.
     assert models.secrets_of_url(url) == [
         url,
-        f"/m/{token}/a.mp3?download=a.mp3&sig={signature}",
-        token,
+        f"/generations/{generation}/a.mp3?download={name}&X-Sig={signature}",
         signature,
         "a+b=" + "c" * 30,
     ]
@@ -327,3 +326,80 @@ def test_what_every_url_has_is_no_secret(url: str) -> None:
 def test_results_can_be_copied_and_pickled() -> None:
     for holder in HOLDERS[:7]:
         assert pickle.loads(pickle.dumps(holder)) == copy.deepcopy(holder) == holder  # noqa: S301
+
+
+# --- texts from outside -----------------------------------------------------------------------------------
+
+DIRTY = [
+    ("Bad \ud83d", "Bad \ufffd"),
+    ("\udc00\ud83d", "\ufffd\ufffd"),
+    ("a\x00b", "a\ufffdb"),
+    ("a\x1b[31mb", "a\ufffd[31mb"),
+    ("a\x7f\x85\x9fb", "a\ufffd\ufffd\ufffdb"),
+    ("first\r\nsecond\tthird", "first  second third"),
+    ("a\u2028b", "a b"),
+]
+CLEAN = [
+    "plain",
+    "\u00e4\u00f6\u00fc \u4f60\u597d",
+    "\U0001f600",
+    "a\u00a0b",
+    "\u0645\u0631\u062d\u0628\u0627",
+    "e\u0301",
+]
+
+
+@pytest.mark.parametrize(("dirty", "cleaned"), [*DIRTY, *((text, text) for text in CLEAN)])
+def test_a_text_is_cleaned_wherever_it_enters(dirty: str, cleaned: str) -> None:
+    fields = answer(field=dirty, items=[dirty, 7], object={dirty: [{"deep": dirty}]})
+    assert fields.text("field") == fields.need_text("field") == fields.prose("field") == cleaned
+    assert fields.texts("items") == (cleaned,)
+    assert fields.plain("object") == {cleaned: [{"deep": cleaned}]}
+    json.dumps(fields.plain("object"), ensure_ascii=False).encode()
+
+
+def texts_in(value: Any) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, dict):
+        return [text for item in value.items() for part in item for text in texts_in(part)]
+    if isinstance(value, (list, tuple)):
+        return [text for item in value for text in texts_in(item)]
+    return texts_in(vars(value)) if hasattr(value, "__dict__") else []
+
+
+@pytest.mark.parametrize("read", [models.GenerationProgress.read, models.GenerationProgress.read_briefly])
+def test_no_text_of_a_failed_generation_ends_a_triggerer(read: Any) -> None:
+    names = ("status", "jobId", "jobState", "statusMessage", "error", "errorDetails")
+    stage = dict.fromkeys(names, "cut \ud83d\x00")
+    progress = read(
+        answer(
+            generationId="g\udc00",
+            apiProjectId="p\x00",
+            status="failed",
+            stage="\ud83d",
+            error="cut \ud83d",
+            errorDetails="\x00" + "long " * 10_000,
+            queue={"message": "\ud83d", "waitReason": "\x00", "position": 1},
+            preProcessing=stage,
+            inference=stage,
+            restoredVideo=stage,
+        )
+    )
+    for text in [*texts_in(progress), progress.failure(), progress.describe()]:
+        assert "\x00" not in text
+        assert len(text.encode()) < 10_000
+    assert progress.error == "cut \ufffd"
+
+
+def test_a_text_beyond_all_measure_is_cut_or_refused() -> None:
+    fields = answer(field="x" * 10**6)
+    assert len(fields.text("field") or "") == 16 * 1024
+    assert len(fields.prose("field") or "") == 2003
+    with pytest.raises(DiffioResponseError, match="at most 16384 characters"):
+        fields.need_text("field")
+
+
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00"])
+def test_a_time_that_cannot_be_computed_with_is_no_time(moment: str) -> None:
+    assert answer(field=moment).time("field") is None

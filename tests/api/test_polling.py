@@ -13,8 +13,10 @@ from airflow_provider_diffio.api.polling import (
     GenerationWait,
     PollAgain,
     Succeeded,
+    WaitDriver,
     WaitSpec,
     check_intervals,
+    steady_clock,
 )
 
 NOW = 1_800_000_000.0
@@ -197,3 +199,65 @@ def test_restarted_waiters_do_not_begin_together() -> None:
 
 def test_nobody_begins_after_the_deadline() -> None:
     assert wait(timeout=3).begin(NOW, not_before=NOW + 10).at == NOW + 3
+
+
+class Clock:
+    """A clock that only sleeping moves, and what was done when."""
+
+    def __init__(self, *progress: GenerationProgress | errors.DiffioError) -> None:
+        self.now = NOW
+        self.done: list[str] = []
+        self._progress = list(progress)
+
+    def ask(self) -> GenerationProgress:
+        self.done.append("poll")
+        progress = self._progress.pop(0)
+        if isinstance(progress, errors.DiffioError):
+            raise progress
+        return progress
+
+    def sleep(self, seconds: float) -> None:
+        self.done.append("sleep")
+        self.now += seconds
+
+    def driver(self, **options: Any) -> WaitDriver:
+        spec = WaitSpec("g", "p", started_at=NOW, deadline=NOW + 100)
+        return WaitDriver(spec, self.ask, clock=lambda: self.now, sleep=self.sleep, **options)
+
+
+def test_the_driver_goes_on_from_the_first_decision() -> None:
+    clock = Clock(seen("processing"), errors.DiffioServerError("Down."), seen("complete"))
+    driver = clock.driver()
+    first = driver.poll()
+    assert driver.run(first) == Succeeded(seen("complete"))
+    assert clock.done == ["poll", "sleep", "poll", "sleep", "poll"]
+
+
+def test_the_driver_polls_at_once_and_gives_up_at_the_deadline() -> None:
+    clock = Clock(*[seen("processing")] * 1000)
+    decision = clock.driver().run()
+    assert isinstance(failure(decision), errors.DiffioGenerationTimeoutError)
+    assert clock.done[:2] == ["poll", "sleep"]
+    assert clock.now == NOW + 100
+
+
+def test_the_driver_tells_what_each_poll_brought() -> None:
+    told: list[Any] = []
+
+    class Observer:
+        def progress(self, progress: GenerationProgress) -> None:
+            told.append(progress.status)
+
+        def trouble(self, error: errors.DiffioError) -> None:
+            told.append(error.message)
+
+    clock = Clock(errors.DiffioServerError("Down."), seen("queued"), seen("complete"))
+    clock.driver(observer=Observer()).run()
+    assert told == ["Down.", "queued", "complete"]
+
+
+def test_a_clock_that_is_set_back_holds_no_wait_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = steady_clock()
+    before = clock()
+    monkeypatch.setattr("time.time", lambda: before - 86_400)
+    assert 0 <= clock() - before < 60

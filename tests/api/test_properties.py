@@ -17,7 +17,7 @@ from airflow_provider_diffio.api.models import EdgeUpload, GenerationProgress, s
 from airflow_provider_diffio.api.poll_interval import Observation
 from airflow_provider_diffio.api.polling import GenerationWait, PollAgain, WaitSpec
 from airflow_provider_diffio.api.responses import read_response
-from airflow_provider_diffio.api.retry import parse_retry_after
+from airflow_provider_diffio.api.retry import MAX_RETRY_AFTER, parse_retry_after
 from airflow_provider_diffio.api.settings import ClientSettings
 
 KEY = "diffio_live_0123456789abcdef"
@@ -142,7 +142,7 @@ def test_any_bytes_of_any_status_are_a_result_or_an_error(call: Any, status: int
 @given(st.text(max_size=60), st.floats(0, 4e9))
 def test_any_retry_after_is_seconds_or_nothing(header: str, now: float) -> None:
     seconds = parse_retry_after(header, now)
-    assert seconds is None or seconds >= 0
+    assert seconds is None or 0 <= seconds <= MAX_RETRY_AFTER
 
 
 @settings(max_examples=200, deadline=None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
@@ -38,6 +39,34 @@ def test_the_url_is_airflows_own_when_it_knows_one(
 ) -> None:
     monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://airflow.example.com/")
     assert task_runner.run(configure(dag)).value["url"] == URL
+
+
+def test_a_path_prefix_of_airflow_is_part_of_the_url(
+    task_runner: TaskRunner, dag: Any, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://airflow.example.com/data/airflow/")
+    expected = "https://airflow.example.com/data/airflow/diffio/webhooks/diffio_default"
+    assert task_runner.run(configure(dag)).value["url"] == expected
+
+
+@pytest.mark.parametrize("conn_id", ["dïffio", "a..b", "diffio:eu"])
+def test_an_id_that_the_receiver_refuses_is_refused_before_anything_is_sent(
+    task_runner: TaskRunner,
+    dag: Any,
+    connection: dict[str, Any],
+    sandbox: Sandbox,
+    monkeypatch: pytest.MonkeyPatch,
+    conn_id: str,
+) -> None:
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://airflow.example.com")
+    monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(connection))
+    outcome = task_runner.run(configure(dag, diffio_conn_id=conn_id))
+    assert type(outcome.error).__name__ == "AirflowFailException"
+    assert "letters, digits, '_', '-' and single dots" in str(outcome.error)
+    assert sandbox.requests() == []
+    # Somebody else may receive for such a connection.
+    elsewhere = DiffioConfigureWebhookOperator(task_id="elsewhere", url=URL, diffio_conn_id=conn_id, dag=dag)
+    assert task_runner.run(elsewhere).value["url"] == URL
 
 
 def test_without_an_https_address_nothing_is_sent(

@@ -125,6 +125,7 @@ def connections(monkeypatch: pytest.MonkeyPatch) -> None:
     set_connection("other", webhook_secret=FOREIGN)
     set_connection("no_secret")
     set_connection("another_type", "http", webhook_secret=SECRET)
+    set_connection("quoted", webhook_secret=f'"{SECRET}"')
     set_connection("broken", webhook_secret="whsec_")
     set_connection("wrong", webhook_secret=SECRET, timeout="soon")
 

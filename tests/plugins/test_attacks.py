@@ -6,15 +6,23 @@ import gzip
 import json
 import logging
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from airflow_provider_diffio.plugins import receiver, secrets
 from airflow_provider_diffio.plugins.receiver import MAX_BODY, REFUSAL_SECONDS, RateLimitedLog
-from airflow_provider_diffio.plugins.secrets import MAX_KNOWN, MAX_UNKNOWN, WebhookSecrets
+from airflow_provider_diffio.plugins.secrets import (
+    MAX_KNOWN,
+    MAX_UNKNOWN,
+    UNSEEN_BURST,
+    UNSEEN_PER_SECOND,
+    WebhookSecrets,
+)
 from tests.features import WEBHOOKS, needs
 from tests.plugins.conftest import FOREIGN, SECRET, ReceiverServer
 from tests.plugins.signing import event, secret_of, sign
@@ -105,7 +113,7 @@ def test_connections_that_take_nothing_answer_as_a_wrong_signature_does(
     assert (other.status_code, other.content) == (wrong.status_code, wrong.content)
     names = [sorted(answer.headers) for answer in (wrong, other)]
     assert names[0] == names[1]
-    # Whatever was looked up, an answer leaves at a multiple of this after the body.
+    # Whatever was looked up, a response leaves at a multiple of this after the body.
     for answer in (wrong, other):
         assert answer.elapsed.total_seconds() >= REFUSAL_SECONDS
 
@@ -269,7 +277,7 @@ def test_a_body_that_grows_without_saying_so_is_cut_off(server: ReceiverServer) 
     assert sent < 20_000_000
 
 
-def test_a_slow_body_is_given_up_and_holds_up_nobody(
+def test_a_slow_body_is_given_up_and_delays_nothing_else(
     server: ReceiverServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(receiver, "BODY_SECONDS", 1.0)
@@ -292,22 +300,86 @@ def test_a_client_that_leaves_in_the_middle_leaves_nothing_behind(server: Receiv
     assert server.session.get(f"http://127.0.0.1:{server.port}/health", timeout=5).ok
 
 
-def test_too_many_at_once_are_asked_to_come_again(
+def test_bodies_that_are_held_back_keep_no_delivery_out(
     server: ReceiverServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(receiver, "MAX_IN_FLIGHT", 3)
-    links = [socket.create_connection(("127.0.0.1", server.port), timeout=5) for _ in range(3)]
+    monkeypatch.setattr(receiver, "MAX_UNREAD", 3)
+    links = []
     try:
-        for link in links:
+        for _ in range(3):
+            link = socket.create_connection(("127.0.0.1", server.port), timeout=5)
             link.sendall(head("Content-Length: 1000") + b"{")
-        deadline = time.monotonic() + 10
-        status = 0
-        while status != 503:
-            assert time.monotonic() < deadline, status
-            status = server.post(sign(event(), FOREIGN)).status_code
+            links.append(link)
+            time.sleep(0.2)  # its turn comes before the next one's
+        began = time.monotonic()
+        assert server.post(sign(event(), FOREIGN)).status_code == 400
+        assert time.monotonic() - began < 5
+        assert links[0].recv(100).startswith(b"HTTP/1.1 408"), "the oldest is given up"
+        links[2].setblocking(False)
+        with pytest.raises(BlockingIOError):
+            links[2].recv(100)
     finally:
         for link in links:
             link.close()
+
+
+def test_too_many_at_once_are_asked_to_come_again(
+    server: ReceiverServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = threading.Event()
+
+    def slow(conn_id: str) -> str | None:
+        held.wait(20)
+        return None
+
+    monkeypatch.setattr(receiver, "MAX_IN_FLIGHT", 3)
+    monkeypatch.setattr(receiver, "connection_secrets", slow)
+    busy = ReceiverServer()
+    with ThreadPoolExecutor(3) as pool:
+        waiting = [pool.submit(busy.post, sign(event(), FOREIGN)) for _ in range(3)]
+        try:
+            deadline, status = time.monotonic() + 10, 0
+            while status != 503:
+                assert time.monotonic() < deadline, status
+                probe = sign(b"{}", FOREIGN)
+                probe.headers["svix-timestamp"] = "1"
+                status = busy.post(probe).status_code
+        finally:
+            held.set()
+        assert [each.result().status_code for each in waiting] == [400] * 3
+    busy.stop()
+
+
+def test_made_up_ids_do_not_delay_a_delivery(
+    server: ReceiverServer, recorded: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    look_up = secrets.connection_secrets
+
+    def slow(conn_id: str) -> str | None:
+        asked.append(conn_id)
+        if conn_id.startswith("made_up"):
+            time.sleep(0.3)
+        return look_up(conn_id)
+
+    monkeypatch.setattr(receiver, "connection_secrets", slow)
+    flooded = ReceiverServer()
+    # Ignored, so that nothing is stored; it makes the connection known to this process.
+    real = event(eventType="generation.queued")
+    assert flooded.post(sign(real, SECRET)).status_code == 200
+    with ThreadPoolExecutor(40) as pool:
+        flood = [
+            pool.submit(flooded.post, sign(event(), FOREIGN), conn_id=f"made_up_{number}")
+            for number in range(200)
+        ]
+        time.sleep(0.5)
+        began = time.monotonic()
+        assert flooded.post(sign(real, SECRET)).status_code == 200
+        assert time.monotonic() - began < 2
+        assert {each.result().status_code for each in flood} == {400}
+    flooded.stop()
+    made_up = [conn_id for conn_id in asked if conn_id.startswith("made_up")]
+    assert len(made_up) < 60
 
 
 def test_a_body_of_the_largest_size_is_still_read(server: ReceiverServer) -> None:
@@ -323,7 +395,7 @@ def test_neither_body_nor_signature_nor_secret_is_logged(
     good, bad = sign(canary, SECRET), sign(canary, FOREIGN)
     assert server.post(good).status_code == 200
     assert server.post(bad).status_code == 400
-    assert "signature does not fit" in caplog.text
+    assert "its signature fits no webhook_secret of the connection" in caplog.text
     for secret in (
         "canary-in-the-body",
         SECRET,
@@ -331,6 +403,51 @@ def test_neither_body_nor_signature_nor_secret_is_logged(
         bad.headers["svix-signature"],
     ):
         assert secret not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"svix-id": None}, "lacks the headers svix-id"),
+        (
+            {
+                **dict.fromkeys(("svix-id", "svix-timestamp", "svix-signature")),
+                "webhook-id": "msg_1",
+                "webhook-timestamp": "1",
+                "webhook-signature": "v1,AAAA",
+            },
+            "it has webhook-id, webhook-timestamp, webhook-signature instead",
+        ),
+        ({"svix-id": "an id"}, "svix-id has a form that Svix does not send"),
+        ({"svix-timestamp": "yesterday"}, "svix-timestamp is not a number"),
+        ({"svix-timestamp": str(int(time.time()) - 3600)}, "s behind this machine's clock"),
+        ({"svix-timestamp": str(int(time.time()) + 7200)}, "s ahead of this machine's clock"),
+        ({"svix-signature": "v1,AAAA"}, "its signature fits no webhook_secret"),
+    ],
+)
+def test_the_log_says_why_a_delivery_was_refused(
+    server: ReceiverServer, caplog: pytest.LogCaptureFixture, changed: dict[str, str | None], reason: str
+) -> None:
+    answer = server.post(sign(event(), SECRET), changed=changed)
+    assert (answer.status_code, answer.json()) == (400, REFUSAL)
+    assert reason in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("conn_id", "reason"),
+    [
+        ("unknown", "unknown connection, or one without a webhook_secret"),
+        ("quoted", "webhook_secret has quotes in it"),
+        ("broken", "A webhook secret is not of the form"),
+    ],
+)
+def test_the_log_says_what_is_wrong_with_the_connection(
+    server: ReceiverServer, caplog: pytest.LogCaptureFixture, conn_id: str, reason: str
+) -> None:
+    answer = server.post(sign(event(), SECRET), conn_id=conn_id)
+    assert (answer.status_code, answer.json()) == (400, REFUSAL)
+    assert reason in caplog.text
+    assert SECRET[6:] not in caplog.text
 
 
 def test_refusals_do_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
@@ -346,32 +463,69 @@ def test_refusals_do_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
     ]
 
 
-def test_made_up_ids_are_looked_up_rarely_and_push_no_real_one_out() -> None:
-    now, asked = [0.0], list[str]()
+class Backend:
+    """Looks secrets up, and counts how often."""
 
-    def look_up(conn_id: str) -> str | None:
-        asked.append(conn_id)
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.asked: list[str] = []
+        self.cache = WebhookSecrets(self.look_up, now=lambda: self.now)
+
+    def look_up(self, conn_id: str) -> str | None:
+        self.asked.append(conn_id)
         return SECRET if conn_id.startswith("real") else None
 
-    memory = WebhookSecrets(look_up, now=lambda: now[0])
-    assert memory.get("real") == SECRET
-    for _ in range(3):
-        for number in range(MAX_UNKNOWN):
-            assert memory.get(f"made_up_{number}") is None
-    assert memory.get("real") == SECRET
-    assert len(asked) == 1 + MAX_UNKNOWN
-    for number in range(2 * MAX_KNOWN):
-        memory.get(f"real_{number}")
-    assert len(memory._known) == MAX_KNOWN
-    now[0] = 60.0
-    assert memory.get("made_up_1") is None
-    assert asked[-1] == "made_up_1"
+
+def test_made_up_ids_are_looked_up_within_a_budget() -> None:
+    backend = Backend()
+    for number in range(1000):
+        assert backend.cache.get(f"made_up_{number}") is None
+    assert len(backend.asked) == UNSEEN_BURST
+    backend.now += 5.0
+    for number in range(1000):
+        assert backend.cache.get(f"again_{number}") is None
+    assert len(backend.asked) == UNSEEN_BURST + 5 * UNSEEN_PER_SECOND
+
+
+def test_made_up_ids_keep_no_known_connection_from_being_looked_up() -> None:
+    backend = Backend()
+    assert not backend.cache.is_known("real")
+    assert backend.cache.get("real") == SECRET
+    for number in range(1000):
+        backend.cache.get(f"made_up_{number}")
+    assert backend.cache.is_known("real")
+    backend.now += 16.0
+    backend.cache._budget.take(backend.now)
+    for number in range(1000):
+        backend.cache.get(f"more_{number}")
+    assert backend.cache.get("real") == SECRET
+    assert backend.asked.count("real") == 2
+
+
+def test_an_id_without_secrets_is_looked_up_again_after_a_while_only() -> None:
+    backend = Backend()
+    for _ in range(10):
+        assert backend.cache.get("made_up") is None
+    assert backend.asked == ["made_up"]
+    backend.now += 16.0
+    assert backend.cache.get("made_up") is None
+    assert backend.asked == ["made_up"] * 2
+
+
+def test_what_is_kept_of_ids_is_bounded() -> None:
+    backend = Backend()
+    for number in range(2 * MAX_UNKNOWN):
+        backend.now += 1.0
+        backend.cache.get(f"made_up_{number}")
+        backend.cache.get(f"real_{number}")
+    assert len(backend.cache._unknown) == MAX_UNKNOWN
+    assert len(backend.cache._known) == MAX_KNOWN
 
 
 def test_a_rotated_secret_is_noticed() -> None:
     now, stored = [0.0], ["one"]
-    memory = WebhookSecrets(lambda _: stored[0], now=lambda: now[0])
-    assert memory.get("c") == "one"
+    cache = WebhookSecrets(lambda _: stored[0], now=lambda: now[0])
+    assert cache.get("c") == "one"
     stored[0] = "two"
     now[0] = 16.0
-    assert memory.get("c") == "two"
+    assert cache.get("c") == "two"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_diffio.assets import finished_generations
-from tests.features import WEBHOOKS, needs
+from tests.features import RUN_PER_EVENT, WEBHOOKS, needs
 from tests.plugins.conftest import FOREIGN, OLD_SECRET, SECRET, ReceiverServer
 from tests.plugins.signing import event, sign
 from tests.subprocess_code import lines_printed_by
@@ -51,6 +52,7 @@ def test_a_failed_one_becomes_an_event_on_the_other_asset(
         assert (found.extra["status"], found.extra["error"]) == ("failed", "No speech.")
 
 
+@pytest.mark.skipif(RUN_PER_EVENT.here, reason="about Airflow before 3.4")
 def test_its_dag_is_queued_up_to_the_last_event(server: ReceiverServer, recorded: Any) -> None:
     """The scheduler takes events up to the time in the queue, which Airflow itself leaves at the first."""
     from airflow.models.asset import AssetDagRunQueue, AssetEvent
@@ -67,13 +69,51 @@ def test_its_dag_is_queued_up_to_the_last_event(server: ReceiverServer, recorded
         assert max(times) <= queued.created_at <= dt.datetime.now(dt.UTC)
 
 
+@needs(RUN_PER_EVENT)
+def test_its_dag_is_queued_for_each_event(server: ReceiverServer, recorded: Any) -> None:
+    from airflow.models.asset import AssetDagRunQueue, AssetEvent
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    for _ in range(3):
+        assert server.post(sign(event(), SECRET)).json() == {"status": "accepted"}
+    with create_session() as session:
+        queued = session.execute(
+            select(AssetDagRunQueue.target_dag_id, AssetDagRunQueue.asset_event_id)
+        ).all()
+        ids = list(session.scalars(select(AssetEvent.id)))
+    assert sorted(queued) == sorted(("generation.completed", event_id) for event_id in ids)
+    assert len(ids) == 3
+
+
+@needs(RUN_PER_EVENT)
+def test_nothing_is_queued_again_where_each_event_is_queued(
+    server: ReceiverServer, recorded: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow_provider_diffio.plugins import requeue
+
+    checked: list[str] = []
+
+    def check(conn_id: str, event_type: str) -> list[str]:
+        checked.append(conn_id)
+        return []
+
+    async def deliver() -> None:
+        again = requeue.Requeue(delay=0.05, check=check)
+        again.delivered("diffio_default", "generation.completed")
+        await asyncio.sleep(0.3)
+
+    asyncio.run(deliver())
+    assert checked == []
+
+
 @pytest.mark.parametrize("kind", ["generation.queued", "generation.processing", "something.new"])
 def test_other_events_are_taken_and_ignored(server: ReceiverServer, recorded: Any, kind: str) -> None:
     assert server.post(sign(event(eventType=kind), SECRET)).json() == {"status": "ignored"}
     assert recorded() == []
 
 
-def test_an_asset_that_nobody_uses_is_no_reason_to_send_again(server: ReceiverServer, recorded: Any) -> None:
+def test_an_asset_that_no_dag_uses_is_no_reason_to_send_again(server: ReceiverServer, recorded: Any) -> None:
     assert server.post(sign(event(), FOREIGN), conn_id="other").json() == {"status": "unused"}
     assert recorded() == []
 
@@ -94,6 +134,44 @@ def test_an_asset_of_the_same_uri_that_is_not_used_does_not_get_the_event(
     with create_session() as session:
         assert list(session.scalars(select(AssetEvent.asset_id))) == [assets["generation.completed"]]
         session.execute(delete(AssetModel).where(AssetModel.name == "a former name"))
+
+
+def test_an_event_is_kept_while_the_file_that_uses_its_asset_is_broken(
+    server: ReceiverServer, recorded: Any, assets: dict[str, int]
+) -> None:
+    """Airflow then marks the DAG as stale and the asset as inactive, until the file is repaired."""
+    from airflow.models.asset import AssetActive, AssetDagRunQueue, AssetModel
+    from airflow.models.dag import DagModel
+    from airflow.utils.session import create_session
+    from sqlalchemy import delete, select, update
+
+    from airflow_provider_diffio.assets import asset_uri
+
+    uri = asset_uri("diffio_default", "generation.completed")
+
+    def set_stale(stale: bool) -> None:
+        with create_session() as session:
+            where = DagModel.dag_id == "generation.completed"
+            session.execute(update(DagModel).where(where).values(is_stale=stale))
+            if stale:
+                session.execute(delete(AssetActive).where(AssetActive.uri == uri))
+            else:
+                session.add(AssetActive.for_asset(session.get(AssetModel, assets["generation.completed"])))
+
+    set_stale(True)
+    try:
+        with create_session() as session:
+            # A newer asset of the same URI that no DAG is scheduled on does not take the event away.
+            session.add(AssetModel(name="another name", uri=uri, group="asset"))
+        assert server.post(sign(event(), SECRET)).json() == {"status": "accepted"}
+        assert len(recorded()) == 1
+        with create_session() as session:
+            queued = session.scalars(select(AssetDagRunQueue.target_dag_id)).all()
+        assert queued == ["generation.completed"]
+    finally:
+        set_stale(False)
+        with create_session() as session:
+            session.execute(delete(AssetModel).where(AssetModel.name == "another name"))
 
 
 def test_both_secrets_fit_while_they_are_rotated(server: ReceiverServer, recorded: Any) -> None:
@@ -137,6 +215,30 @@ def test_an_event_without_a_project_is_kept_and_left_out_of_downloads(
     assert server.post(sign(event(apiProjectId=None), SECRET)).json() == {"status": "accepted"}
     assert len(recorded()) == 1
     assert finished_generations([type("Event", (), {"extra": recorded()[0]})()]) == []
+
+
+def test_an_event_is_stored_whatever_text_diffio_sends(server: ReceiverServer, recorded: Any) -> None:
+    texts = ["half \ud83d", "\udc00", "NUL \x00", "red \x1b[31m", "x" * 30_000, "\u202e", "\x85"]
+    for text in texts:
+        delivery = sign(
+            event(
+                error=text,
+                modelKey=text,
+                apiProjectId=text,
+                generationId=text,
+                transcription={"status": text},
+                eventType="generation.failed",
+                status="error",
+            ),
+            SECRET,
+        )
+        assert server.post(delivery).json() == {"status": "accepted"}
+    stored = recorded()
+    assert len(stored) == len(texts)
+    shown = json.dumps(stored, ensure_ascii=False)
+    assert shown.encode().decode() == shown
+    assert not set(shown) & set("\x00\x1b\u202e\x85")
+    assert len(shown) < 50_000
 
 
 def test_a_database_that_is_locked_asks_for_another_try(

@@ -1,4 +1,4 @@
-"""Waits where webhooks are expected to end them (experimental)."""
+"""Deferred tasks where webhooks are expected to resume them (experimental)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_diffio import config
-from airflow_provider_diffio.config import FALLBACK_INTERVAL, unhurried, wake_up_enabled
+from airflow_provider_diffio.config import FALLBACK_INTERVAL, trigger_poll_intervals, wake_up_enabled
 from airflow_provider_diffio.hooks import DiffioHook
 from airflow_provider_diffio.plugins.wakeup import WakeUp, _fits
 from airflow_provider_diffio.sensors import DiffioGenerationSensor
@@ -33,11 +33,11 @@ def test_it_is_off_unless_said_otherwise(
     assert not wake_up_enabled()
     trigger = task_runner.run(wait(generation, dag)).trigger
     assert trigger["poll_interval"] < 60
-    assert unhurried(5.0, 180.0) == {"poll_interval": 5.0, "max_poll_interval": 180.0}
+    assert trigger_poll_intervals(5.0, 180.0) == {"poll_interval": 5.0, "max_poll_interval": 180.0}
 
 
 @needs(WAKE_UP)
-def test_waits_look_slowly_where_it_is_on(
+def test_tasks_poll_slowly_where_it_is_on(
     task_runner: TaskRunner, dag: Any, generation: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRFLOW__DIFFIO__WAKE_UP", "True")
@@ -47,7 +47,7 @@ def test_waits_look_slowly_where_it_is_on(
 
 
 @needs(WAKE_UP)
-def test_when_no_delivery_comes_the_looks_end_the_wait(
+def test_when_no_delivery_comes_the_polls_end_the_wait(
     task_runner: TaskRunner,
     dag: Any,
     generation: dict[str, Any],
@@ -82,7 +82,9 @@ class Event:
         ({"not_before": time.time() + 3600}, False),
     ],
 )
-def test_only_who_waits_for_it_and_may_be_resumed_is_woken(changes: dict[str, Any], fits: bool) -> None:
+def test_a_task_is_resumed_only_for_its_own_generation_and_in_time(
+    changes: dict[str, Any], fits: bool
+) -> None:
     arguments = {"generation_id": "gen_1", "diffio_conn_id": "c", "not_before": time.time() - 1, **changes}
     event: Any = Event()
     assert _fits(arguments, "c", event) is fits

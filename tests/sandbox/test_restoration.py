@@ -16,6 +16,7 @@ av = pytest.importorskip("av")
 np = pytest.importorskip("numpy")
 pytest.importorskip("noisereduce")
 signals = pytest.importorskip("tests.sandbox.signals")
+media = pytest.importorskip("tests.sandbox.media")
 
 
 @pytest.fixture(scope="module")
@@ -33,31 +34,6 @@ def wire(restorer: Sandbox) -> Wire:
 def restored(wire: Wire, recording: bytes, **fields: Any) -> tuple[str, JSONObject]:
     generation_id = wire.generation(wire.uploaded(recording, **fields))
     return generation_id, wire.finished(generation_id, seconds=60)
-
-
-def as_media(container: str, codec: str, *, picture: str | None = None, seconds: float = 4.0) -> bytes:
-    """A voice in a container of PyAV's, with moving pictures or without."""
-    rate = 48000
-    voice, _ = signals.voice(rate, seconds)
-    file = io.BytesIO()
-    with av.open(file, "w", format=container) as out:
-        video = out.add_stream(picture, rate=25) if picture else None
-        audio = out.add_stream(codec, rate=rate)
-        audio.layout = "mono"
-        if video is not None:
-            video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
-            for number in range(int(25 * seconds)):
-                image = np.full((48, 64, 3), number % 255, np.uint8)
-                out.mux(video.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-            out.mux(video.encode(None))
-        frame = av.AudioFrame.from_ndarray(voice[None].astype(np.float32), format="fltp", layout="mono")
-        frame.sample_rate = rate
-        size = audio.codec_context.frame_size or 1024
-        resampler = av.AudioResampler(audio.format.name, "mono", rate, frame_size=size)
-        for piece in (*resampler.resample(frame), *resampler.resample(None)):
-            out.mux(audio.encode(piece))
-        out.mux(audio.encode(None))
-    return file.getvalue()
 
 
 @pytest.mark.parametrize("kind", ["white", "pink", "hum"])
@@ -134,8 +110,8 @@ def test_the_transcript_says_when_somebody_speaks(wire: Wire) -> None:
         ("audio/wav", lambda: signals.wav(np.stack([signals.voice(48000, 3)[0]] * 6, axis=1), 48000)),
         ("audio/wav", lambda: signals.wav(signals.voice(8000, 3)[0][:50], 8000)),
         ("audio/wav", lambda: signals.wav(np.zeros(8000), 8000)),
-        ("audio/mp4", lambda: as_media("ipod", "aac")),
-        ("application/octet-stream", lambda: as_media("matroska", "libopus")),
+        ("audio/mp4", lambda: media.as_media("ipod", "aac")),
+        ("application/octet-stream", lambda: media.as_media("matroska", "libopus")),
     ],
     ids=["flac", "ogg", "mp3", "96 kHz", "six channels", "tiny", "silence", "m4a", "mka"],
 )
@@ -156,7 +132,7 @@ def test_many_formats_can_be_read(wire: Wire, content_type: str, recording: Any)
     ],
 )
 def test_a_video_keeps_its_pictures(wire: Wire, container: str, codec: str, picture: str, kept: str) -> None:
-    recording = as_media(container, codec, picture=picture)
+    recording = media.as_media(container, codec, picture=picture)
     generation_id, progress = restored(wire, recording, fileName=f"talk.{container}")
     assert (progress["status"], progress["hasVideo"]) == ("complete", True), progress
     assert progress["restoredVideo"]["status"] == "complete"

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import uuid
 from collections.abc import Mapping
 from typing import Any
 
-import httpx
 import structlog
 from airflow.sdk.api.client import Client
 from airflow.sdk.api.datamodels._generated import DagRun, TaskInstance
 from airflow.sdk.execution_time.supervisor import InProcessTestSupervisor
 
 from tests.task_runner import Outcome, new_id
+
+# The SDK's own HTTP library: httpx, and httpx2 from Airflow 3.4 on.
+httpx: Any = importlib.import_module(Client.__mro__[1].__module__.partition(".")[0])
 
 try:
     from airflow.sdk.serde import deserialize, serialize
@@ -67,7 +70,7 @@ class Airflow3TaskRunner:
 
         class Supervisor(InProcessTestSupervisor):
             @staticmethod
-            def _api_client(dag: Any = None) -> Client:  # noqa: ARG004
+            def _api_client(*_: Any) -> Client:
                 return client
 
         # The runner resolves templates in place; a real worker has an operator of its own for each phase.
@@ -84,7 +87,7 @@ class Airflow3TaskRunner:
             outcome.next_kwargs = _plain(result.msg.next_kwargs or {})
         return outcome
 
-    def _answer(self, request: httpx.Request) -> httpx.Response:
+    def _answer(self, request: Any) -> Any:
         path = request.url.path
         body = json.loads(request.content) if request.content else None
         if path.endswith("/run"):
@@ -129,7 +132,7 @@ class Airflow3TaskRunner:
         start["dag_run"] = {name: value for name, value in run.items() if name in DagRun.model_fields}
         return start
 
-    def _store(self, method: str, key: str, body: Any) -> httpx.Response:
+    def _store(self, method: str, key: str, body: Any) -> Any:
         if method == "PUT":
             self.state_store[key] = body["value"]
             return httpx.Response(204)
@@ -140,7 +143,7 @@ class Airflow3TaskRunner:
             return _not_found(key)
         return httpx.Response(200, json={"value": self.state_store[key]})
 
-    def _xcom(self, method: str, task_id: str, key: str, body: Any) -> httpx.Response:
+    def _xcom(self, method: str, task_id: str, key: str, body: Any) -> Any:
         if method == "POST":
             self.xcoms[task_id, key] = body
             return httpx.Response(201, json={"message": "ok"})
@@ -149,7 +152,7 @@ class Airflow3TaskRunner:
         return httpx.Response(200, json={"key": key, "value": self.xcoms[task_id, key]})
 
 
-def _not_found(what: str) -> httpx.Response:
+def _not_found(what: str) -> Any:
     return httpx.Response(404, json={"detail": {"reason": "not_found", "message": what}})
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from airflow_provider_diffio.hooks import DiffioHook
 from airflow_provider_diffio.sandbox import Sandbox
 from airflow_provider_diffio.triggers import DiffioGenerationEventTrigger
 from airflow_provider_diffio.triggers import events as module
-from tests.features import DURABLE_WATCHER, WATCHER, needs
+from tests.features import DURABLE_WATCHER, WATCHER, WATCHER_QUEUE, needs
 from tests.fixtures import recording, sandbox, sandbox_server
 
 __all__ = ["recording", "sandbox", "sandbox_server"]
@@ -93,16 +94,16 @@ def hook(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> DiffioHook:
 
 
 @pytest.fixture
-def buy(hook: DiffioHook, recording: Path) -> Callable[[], Awaitable[str]]:
-    def bought() -> str:
+def create(hook: DiffioHook, recording: Path) -> Callable[[], Awaitable[str]]:
+    def created() -> str:
         project = hook.create_project(recording)
         made = hook.create_generation(project.api_project_id)
         return made.generation_id
 
-    async def buy_one() -> str:
-        return await asyncio.to_thread(bought)
+    async def create_one() -> str:
+        return await asyncio.to_thread(created)
 
-    return buy_one
+    return create_one
 
 
 def watcher(store: Store, **arguments: Any) -> DiffioGenerationEventTrigger:
@@ -120,17 +121,17 @@ async def until(done: Callable[[], bool], what: Callable[[], object]) -> None:
 
 
 @needs(DURABLE_WATCHER)
-def test_each_generation_is_reported_once_over_restarts(buy: Any, hook: DiffioHook) -> None:
+def test_each_generation_is_reported_once_over_restarts(create: Any, hook: DiffioHook) -> None:
     async def go() -> None:
         store = Store()
-        old = await buy()
+        old = await create()
         await asyncio.to_thread(hook.wait_for_generation, old, poll_interval=0.1)
         async with Triggerer(watcher(store)) as first:
             await until(lambda: bool(store.values), lambda: store.values)
-            one = await buy()
+            one = await create()
             await until(lambda: first.reported == [one], lambda: first.reported)
             await until(lambda: one_is_stored(store), lambda: store.values)
-        two = await buy()
+        two = await create()
         await asyncio.to_thread(hook.wait_for_generation, two, poll_interval=0.1)
         async with Triggerer(watcher(store)) as second:
             await until(lambda: bool(second.reported), lambda: second.reported)
@@ -154,14 +155,14 @@ def test_each_generation_is_reported_once_over_restarts(buy: Any, hook: DiffioHo
 
 
 @needs(DURABLE_WATCHER)
-def test_what_airflow_did_not_store_is_reported_again(buy: Any) -> None:
+def test_what_airflow_did_not_store_is_reported_again(create: Any) -> None:
     """The triggerer dies after the event left the trigger and before it is in the database."""
 
     async def go() -> None:
         store = Store()
         async with Triggerer(watcher(store), confirm=False) as first:
             await until(lambda: bool(store.values), lambda: store.values)
-            one = await buy()
+            one = await create()
             await until(lambda: first.reported == [one], lambda: first.reported)
             await asyncio.sleep(0.5)
         async with Triggerer(watcher(store)) as second:
@@ -171,7 +172,7 @@ def test_what_airflow_did_not_store_is_reported_again(buy: Any) -> None:
 
 
 @needs(DURABLE_WATCHER)
-def test_what_airflow_could_not_store_is_not_noted_as_reported(buy: Any) -> None:
+def test_what_airflow_could_not_store_is_not_noted_as_reported(create: Any) -> None:
     """The database refuses the event; the triggerer gives up on it and starts the trigger anew."""
 
     async def go() -> None:
@@ -179,7 +180,7 @@ def test_what_airflow_could_not_store_is_not_noted_as_reported(buy: Any) -> None
         async with Triggerer(watcher(store), confirm=False, patience=0.5) as first:
             await until(lambda: bool(store.values), lambda: store.values)
             before = json.dumps(store.values)
-            await buy()
+            await create()
             await until(lambda: first.failed, lambda: first.reported)
             await asyncio.sleep(0.5)
             assert json.dumps(store.values) == before
@@ -188,14 +189,14 @@ def test_what_airflow_could_not_store_is_not_noted_as_reported(buy: Any) -> None
 
 
 @needs(DURABLE_WATCHER)
-def test_a_store_that_is_away_for_a_while_does_not_double(buy: Any) -> None:
+def test_a_store_that_is_away_for_a_while_does_not_double(create: Any) -> None:
     async def go() -> None:
         store = Store()
         async with Triggerer(watcher(store)) as first:
             await until(lambda: bool(store.values), lambda: store.values)
             before = json.dumps(store.values)
             store.broken = True
-            one = await buy()
+            one = await create()
             await until(lambda: first.reported == [one], lambda: first.reported)
             await asyncio.sleep(0.5)
             store.broken = False
@@ -210,7 +211,7 @@ def test_a_store_that_is_away_for_a_while_does_not_double(buy: Any) -> None:
 
 @needs(DURABLE_WATCHER)
 def test_an_outage_and_a_missing_connection_are_ridden_out(
-    buy: Any, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+    create: Any, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def go() -> None:
         store = Store()
@@ -218,7 +219,7 @@ def test_an_outage_and_a_missing_connection_are_ridden_out(
             await until(lambda: bool(store.values), lambda: store.values)
             sandbox.add_fault("status", path="*list_project*", status=400, times=3)
             sandbox.add_fault("status", path="*get_generation_progress", status=400, times=2)
-            one = await buy()
+            one = await create()
             with monkeypatch.context() as patch:
                 patch.delenv("AIRFLOW_CONN_DIFFIO_DEFAULT")
                 await asyncio.sleep(0.5)
@@ -228,14 +229,14 @@ def test_an_outage_and_a_missing_connection_are_ridden_out(
 
 
 @needs(DURABLE_WATCHER)
-def test_watchers_share_a_look_and_each_gets_its_own(buy: Any, sandbox: Sandbox) -> None:
+def test_watchers_share_a_poll_and_each_gets_its_own(create: Any, sandbox: Sandbox) -> None:
     async def go() -> None:
         complete, failed = Store(), Store()
         async with Triggerer(watcher(complete), watcher(failed, status="failed")) as triggerer:
             await until(lambda: bool(complete.values and failed.values), lambda: None)
             sandbox.add_fault("fail-generation", error="No speech.")
-            bad = await buy()
-            good = await buy()
+            bad = await create()
+            good = await create()
             await until(lambda: len(triggerer.reported) == 2, lambda: triggerer.events)
             moments = [r["number"] for r in sandbox.requests() if r["path"].endswith("list_projects")]
         ends = {made["generation_id"]: made for event in triggerer.events for made in event["generations"]}
@@ -246,11 +247,72 @@ def test_watchers_share_a_look_and_each_gets_its_own(buy: Any, sandbox: Sandbox)
     asyncio.run(go())
 
 
-def test_alone_it_reports_too(buy: Any, hook: DiffioHook) -> None:
+@needs(DURABLE_WATCHER)
+def test_no_text_of_diffio_can_end_a_triggerer(
+    create: Any, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Half of a surrogate pair in an event or a line of the log is what no triggerer survives."""
+
+    async def go() -> None:
+        store = Store()
+        async with Triggerer(watcher(store, status="failed")) as triggerer:
+            await until(lambda: bool(store.values), lambda: store.values)
+            body = {"error": {"message": "no \ud83d\x00"}}
+            sandbox.add_fault("status", path="*list_projects", status=500, body=body, times=2)
+            sandbox.add_fault("fail-generation", error="half of an emoji \ud83d, NUL \x00, red \x1b[31m")
+            failed = await create()
+            await until(lambda: triggerer.reported == [failed], lambda: triggerer.events)
+        (generation,) = triggerer.events[0]["generations"]
+        text = json.dumps(generation, ensure_ascii=False)
+        assert text.encode().decode() == text
+        assert "\x00" not in generation["error"]
+        assert "\x1b" not in generation["error"]
+        assert "half of an emoji" in generation["error"]
+
+    asyncio.run(go())
+    assert caplog.text.encode().decode() == caplog.text
+
+
+def test_an_exception_that_no_log_takes_is_replaced_by_one_that_it_takes() -> None:
+    async def broken() -> AsyncIterator[Any]:
+        for text in ("half \ud83d",):
+            raise ValueError(text) from KeyError("\x00")
+        yield
+
+    async def go() -> None:
+        trigger = DiffioGenerationEventTrigger()
+        with pytest.raises(RuntimeError, match="ValueError: half \ufffd") as raised:
+            await anext(aiter(trigger.filter_shared_stream(broken())))
+        "".join(traceback.format_exception(raised.value)).encode()
+
+    asyncio.run(go())
+
+
+def test_another_exception_is_left_as_it_is() -> None:
+    async def broken() -> AsyncIterator[Any]:
+        for text in ("plain",):
+            raise ValueError(text)
+        yield
+
+    async def go() -> None:
+        with pytest.raises(ValueError, match="plain"):
+            await anext(aiter(DiffioGenerationEventTrigger().filter_shared_stream(broken())))
+
+    asyncio.run(go())
+
+
+@needs(WATCHER_QUEUE)
+def test_a_queue_is_airflows_to_know() -> None:
+    trigger = DiffioGenerationEventTrigger(queue="eu")
+    assert trigger.queue == "eu"
+    assert "queue" not in trigger.serialize()[1]
+
+
+def test_alone_it_reports_too(create: Any, hook: DiffioHook) -> None:
     """As before Airflow 3.3: no shared streams, nothing stored."""
 
     async def go() -> None:
-        one = await buy()
+        one = await create()
         await asyncio.to_thread(hook.wait_for_generation, one, poll_interval=0.1)
         trigger = DiffioGenerationEventTrigger(poll_interval=0.2, lookback=60)
         event = await asyncio.wait_for(anext(aiter(trigger.run())), 20)

@@ -104,7 +104,7 @@ def test_another_key_is_picked_up(
         monkeypatch.setenv("AIRFLOW_CONN_DIFFIO_DEFAULT", json.dumps({**connection, "password": plaintext}))
 
     async def change_the_key() -> list[str]:
-        waits = [asyncio.ensure_future(status(trigger(bought))) for _ in range(3)]
+        waits = [asyncio.ensure_future(status(trigger(created))) for _ in range(3)]
         await asyncio.sleep(0.5)
         # The triggers are on this thread: none of them runs before both are done.
         use(admin.rotate_api_key(key.key_id).key)
@@ -115,7 +115,7 @@ def test_another_key_is_picked_up(
     use(key.key)
     hook = DiffioHook()
     project = hook.create_project(recording)
-    bought = hook.create_generation(project.api_project_id).to_value()
+    created = hook.create_generation(project.api_project_id).to_value()
     assert asyncio.run(change_the_key()) == ["complete"] * 3
     assert look_ups == ["diffio_default"] * 2
     assert refusal in {r["status"] for r in sandbox.requests()}
@@ -129,7 +129,7 @@ def test_a_connection_is_read_again_after_a_while(
     assert len(look_ups) >= 2
 
 
-def test_a_connection_that_can_not_be_read_again_is_used_on(
+def test_a_connection_that_cannot_be_read_again_is_used_on(
     generation: dict[str, Any], look_ups: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_shared_poller, "REFRESH_SECONDS", 0.2)
