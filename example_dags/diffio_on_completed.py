@@ -30,7 +30,7 @@ with DAG(
 
     @task
     def finished(triggering_asset_events: Any = None) -> list[dict[str, Any]]:
-        """List the generations this run is for: all that finished since the last run began."""
+        """List the generations that this run is for; one run may have several."""
         return finished_generations(triggering_asset_events)
 
     # One task per generation; none for a test event. The ids in the paths keep files apart.

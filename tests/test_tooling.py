@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[1]
 CONSTRAINTS = sorted((ROOT / ".ci").glob("constraints-*.txt"))
@@ -49,6 +50,25 @@ def test_pinned_versions_cover_what_the_project_asks_for(path: Path) -> None:
         wanted += project["optional-dependencies"][extra]
     names = {re.split(r"[\[<>=~!; ]", requirement)[0] for requirement in wanted} - {project["name"]}
     assert names - pinned == set(), "run make constraints"
+
+
+def test_the_address_of_the_repository_stands_in_one_place() -> None:
+    urls = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]
+    assert set(urls) == {"Documentation", "Changelog", "Source", "Issues"}
+    assert [url for url in urls.values() if not url.startswith(urls["Source"])] == []
+    folders = ("airflow_provider_diffio", "docs", "example_dags", ".github")
+    texts = [path for folder in folders for path in (ROOT / folder).rglob("*.*") if path.is_file()]
+    texts += [*ROOT.glob("*.md"), ROOT / "mkdocs.yml"]
+    assert [path for path in texts if urls["Source"].encode() in path.read_bytes()] == []
+
+
+def test_the_hooks_before_a_commit_run_targets_of_make_and_fetch_nothing() -> None:
+    (repo,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert repo["repo"] == "local"
+    for hook in repo["hooks"]:
+        make, target = hook["entry"].split()
+        assert (make, hook["language"]) == ("make", "system")
+        assert re.search(rf"^{target}: ", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 
 def run_with_timeout(seconds: float, busy: float) -> tuple[subprocess.Popen[str], list[int]]:

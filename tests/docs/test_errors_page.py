@@ -1,0 +1,35 @@
+"""Every class of error is on the page that says what to do, and in the reference."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from airflow_provider_diffio.api.errors import DiffioError
+from airflow_provider_diffio.steps.task_state import DiffioTaskStateError
+from tests.docs.blocks import ROOT
+
+#: Classes that only group others: no error is directly one of them.
+GROUPS = {"DiffioApiError", "DiffioConflictError", "DiffioGenerationError"}
+
+
+def subclasses(cls: type[DiffioError]) -> Iterator[type[DiffioError]]:
+    for sub in cls.__subclasses__():
+        if sub.__module__.startswith("airflow_provider_diffio."):
+            yield sub
+            yield from subclasses(sub)
+
+
+CLASSES = {DiffioTaskStateError, *subclasses(DiffioError)}
+
+
+def test_the_table_says_what_to_do_about_each() -> None:
+    rows = re.findall(r"^\| (`Diffio.*?) \|", (ROOT / "docs" / "errors.md").read_text(), re.MULTILINE)
+    named = [name for row in rows for name in re.findall(r"`(Diffio\w+)`", row)]
+    assert sorted(named) == sorted({cls.__name__ for cls in CLASSES} - GROUPS)
+
+
+def test_the_reference_has_each() -> None:
+    shown = re.findall(r"^::: (\S+)$", (ROOT / "docs" / "reference" / "errors.md").read_text(), re.MULTILINE)
+    public = {f"{cls.__module__}.{cls.__qualname__}" for cls in {DiffioError, *CLASSES}}
+    assert sorted(shown) == sorted(public)
