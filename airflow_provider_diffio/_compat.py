@@ -91,6 +91,15 @@ def make_asset_watcher(name: str, trigger: Any) -> Any:
     return AssetWatcher(name=name, trigger=trigger)
 
 
+def asset_references() -> tuple[type, ...]:
+    """Return the classes of what ``Asset.ref()`` returns (Airflow 3)."""
+    try:
+        from airflow.sdk.definitions.asset import AssetNameRef, AssetUriRef
+    except ImportError:  # Airflow 2
+        return ()
+    return (AssetNameRef, AssetUriRef)
+
+
 def open_filesystem(scheme: str, conn_id: str | None) -> Any:
     """
     Return fsspec's filesystem of a scheme, with the credentials of a connection.

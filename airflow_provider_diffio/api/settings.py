@@ -8,6 +8,7 @@ import re
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -65,6 +66,8 @@ class RequestOptions:
                 " max_attempts, headers and api_key."
             )
         given = {name: value for name, value in options.items() if value is not None}
+        if isinstance(given.get("timeout"), timedelta):
+            given["timeout"] = given["timeout"].total_seconds()
         try:
             _check_given(given)
         except DiffioConfigurationError as error:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import os
 import time
 from collections.abc import Callable, Collection, Mapping
+from datetime import timedelta
 from functools import cached_property
-from typing import IO, TYPE_CHECKING, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal, cast
 
 from airflow.providers.common.compat.sdk import BaseHook, mask_secret
 
 from airflow_provider_diffio import storage
 from airflow_provider_diffio.api import endpoints, models, webhooks
+from airflow_provider_diffio.api.arguments import is_path, read_path, read_seconds, read_text
 from airflow_provider_diffio.api.errors import (
+    DiffioConfigurationError,
     DiffioError,
     DiffioInputError,
     DiffioNotFoundError,
@@ -32,6 +36,8 @@ from airflow_provider_diffio.hooks.connection import DiffioConnection
 from airflow_provider_diffio.storage import Location
 
 if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
+
     # What these import takes a tenth of a second, which no DAG file should pay for.
     from airflow_provider_diffio.api.client import DiffioClient
     from airflow_provider_diffio.api.settings import RequestOptions
@@ -53,6 +59,7 @@ class DiffioHook(BaseHook):
     :mod:`airflow_provider_diffio.api.errors`. Nothing is read or sent before the first method is called.
 
     :param diffio_conn_id: id of the Airflow connection of type ``diffio``.
+    :param request_options: such a mapping for every call; the connection's own settings by default.
     """
 
     conn_name_attr = "diffio_conn_id"
@@ -60,9 +67,12 @@ class DiffioHook(BaseHook):
     conn_type = "diffio"
     hook_name = "Diffio"
 
-    def __init__(self, diffio_conn_id: str = default_conn_name, **kwargs: Any) -> None:
+    def __init__(
+        self, diffio_conn_id: str = default_conn_name, *, request_options: Options = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.diffio_conn_id = diffio_conn_id
+        self._request_options = request_options
 
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:
@@ -80,7 +90,16 @@ class DiffioHook(BaseHook):
     def config(self) -> DiffioConnection:
         """The connection, read and checked; its secrets are masked in logs from here on."""
 
-        config = DiffioConnection.read(self.get_connection(self.diffio_conn_id))
+        from airflow.providers.common.compat.sdk import AirflowNotFoundException
+
+        try:
+            connection = self.get_connection(read_text(self.diffio_conn_id, "diffio_conn_id"))
+        except AirflowNotFoundException as error:
+            raise DiffioConfigurationError(
+                f"There is no connection {self.diffio_conn_id!r}.",
+                advice="Create it, or correct the id where it is written (diffio_conn_id).",
+            ) from error
+        config = DiffioConnection.read(connection)
         config.mask_secrets()
         return config
 
@@ -97,7 +116,10 @@ class DiffioHook(BaseHook):
 
         from airflow_provider_diffio.api.client import DiffioClient
 
-        return DiffioClient(self.config.settings, on_secret=mask_secret)
+        settings = self.config.settings.with_options(self._request_options)
+        for secret in (settings.api_key, *settings.headers.values()):
+            mask_secret(secret)
+        return DiffioClient(settings, on_secret=mask_secret)
 
     def close(self) -> None:
         """Close the client's connections; the next call opens new ones."""
@@ -135,7 +157,7 @@ class DiffioHook(BaseHook):
 
     def create_project(
         self,
-        source: str | os.PathLike[str] | IO[bytes] | Source | Location,
+        source: str | os.PathLike[str] | ObjectStoragePath | bytes | IO[bytes] | Source | Location,
         *,
         file_name: str | None = None,
         content_type: str | None = None,
@@ -177,7 +199,7 @@ class DiffioHook(BaseHook):
 
     def prepare_upload(
         self,
-        source: str | os.PathLike[str] | IO[bytes] | Source | Location,
+        source: str | os.PathLike[str] | ObjectStoragePath | bytes | IO[bytes] | Source | Location,
         *,
         file_name: str | None = None,
         content_type: str | None = None,
@@ -304,9 +326,9 @@ class DiffioHook(BaseHook):
         generation_id: str,
         project_id: str | None = None,
         *,
-        poll_interval: float = DEFAULT_POLL_INTERVAL,
-        max_poll_interval: float = DEFAULT_MAX_POLL_INTERVAL,
-        timeout: float = DEFAULT_WAIT_TIMEOUT,
+        poll_interval: float | timedelta = DEFAULT_POLL_INTERVAL,
+        max_poll_interval: float | timedelta = DEFAULT_MAX_POLL_INTERVAL,
+        timeout: float | timedelta = DEFAULT_WAIT_TIMEOUT,
         on_progress: Callable[[models.GenerationProgress], None] | None = None,
         request_options: Options = None,
     ) -> models.GenerationProgress:
@@ -328,7 +350,9 @@ class DiffioHook(BaseHook):
         :raises DiffioGenerationTimeoutError: when it is not over in time; it goes on and is billed once.
         """
 
-        now = time.time()
+        now, timeout = time.time(), read_seconds(timeout, "timeout")
+        poll_interval = read_seconds(poll_interval, "poll_interval")
+        max_poll_interval = read_seconds(max_poll_interval, "max_poll_interval")
         driver = WaitDriver(
             WaitSpec(generation_id, project_id, now, now + timeout, poll_interval, max_poll_interval),
             lambda: self.get_generation_progress(generation_id, project_id, request_options=request_options),
@@ -374,12 +398,12 @@ class DiffioHook(BaseHook):
         self,
         generation_id: str,
         project_id: str,
-        path: str | os.PathLike[str] | Location,
+        path: str | os.PathLike[str] | ObjectStoragePath | Location,
         download_type: str | None = None,
         *,
         output_conn_id: str | None = None,
         overwrite: Literal["replace", "error"] = "replace",
-        ready_timeout: float = DEFAULT_READY_TIMEOUT,
+        ready_timeout: float | timedelta = DEFAULT_READY_TIMEOUT,
         about_to_publish: Callable[[models.DownloadedFile], None] | None = None,
         request_options: Options = None,
     ) -> models.DownloadedFile:
@@ -408,6 +432,7 @@ class DiffioHook(BaseHook):
 
         from airflow_provider_diffio.api import downloads
 
+        ready_timeout = read_seconds(ready_timeout, "ready_timeout")
         target = self.check_download(path, download_type, output_conn_id, overwrite)
         client = self.get_conn()
 
@@ -456,7 +481,7 @@ class DiffioHook(BaseHook):
 
     def check_download(
         self,
-        path: str | os.PathLike[str] | Location,
+        path: str | os.PathLike[str] | ObjectStoragePath | Location,
         download_type: str | None = None,
         output_conn_id: str | None = None,
         overwrite: Literal["replace", "error"] = "replace",
@@ -483,8 +508,8 @@ class DiffioHook(BaseHook):
 
     def restore_audio(
         self,
-        source: str | os.PathLike[str] | IO[bytes] | Source | Location,
-        path: str | os.PathLike[str] | Location,
+        source: str | os.PathLike[str] | ObjectStoragePath | bytes | IO[bytes] | Source | Location,
+        path: str | os.PathLike[str] | ObjectStoragePath | Location,
         *,
         model: str | None = None,
         sampling: Mapping[str, Any] | None = None,
@@ -493,7 +518,7 @@ class DiffioHook(BaseHook):
         download_type: str | None = None,
         source_conn_id: str | None = None,
         output_conn_id: str | None = None,
-        timeout: float = DEFAULT_WAIT_TIMEOUT,
+        timeout: float | timedelta = DEFAULT_WAIT_TIMEOUT,
         request_options: Options = None,
     ) -> models.DownloadedFile:
         """
@@ -513,12 +538,13 @@ class DiffioHook(BaseHook):
             of a video project, otherwise the audio.
         :param source_conn_id: connection that the source is reached through.
         :param output_conn_id: connection that the path is reached through.
-        :param timeout: seconds to wait for the generation.
+        :param timeout: seconds, or a timedelta, to wait for the generation; 6 hours by default.
         :param request_options: for each call.
         :return: the file: ``path``, ``size_bytes``, ``sha256``, ``mime_type``, ``file_name``, ...
         :raises DiffioInputError: before anything is sent.
         :raises DiffioError: when a step did not work; ``may_be_billed`` tells whether it may cost money.
         """
+        timeout = read_seconds(timeout, "timeout")
         target = self.check_download(path, download_type, output_conn_id)
         project = self.create_project(source, source_conn_id=source_conn_id, request_options=request_options)
         generation = self.create_generation(
@@ -692,7 +718,11 @@ class DiffioHook(BaseHook):
     # --- sources and destinations --------------------------------------------------------------------
 
     def locate(
-        self, path: str | os.PathLike[str] | Location, conn_id: str | None = None, *, connect: bool = True
+        self,
+        path: str | os.PathLike[str] | ObjectStoragePath | Location,
+        conn_id: str | None = None,
+        *,
+        connect: bool = True,
     ) -> Location:
         """
         Return where a path leads, without asking Diffio.
@@ -708,8 +738,8 @@ class DiffioHook(BaseHook):
         if isinstance(path, Location):
             return path
         return storage.resolve(
-            os.fspath(path),
-            conn_id=conn_id,
+            read_path(path, "path"),
+            conn_id=None if conn_id is None else read_text(conn_id, "the connection id"),
             default_root=self.config.output_path,
             default_root_name=f"extra 'output_path' of connection {self.diffio_conn_id!r}",
             connect=connect,
@@ -726,16 +756,25 @@ class DiffioHook(BaseHook):
 
     def _source(
         self,
-        source: str | os.PathLike[str] | IO[bytes] | Source | Location,
+        source: str | os.PathLike[str] | ObjectStoragePath | bytes | IO[bytes] | Source | Location,
         file_name: str | None,
         conn_id: str | None,
     ) -> Source:
         from airflow_provider_diffio.api import uploads
         from airflow_provider_diffio.hooks.sources import LocationSource
 
-        if isinstance(source, (str, os.PathLike, Location)):
-            return uploads.source_of(LocationSource(self.locate(source, conn_id)), file_name)
-        return uploads.source_of(source, file_name)
+        if source is None:
+            read_path(source, "source")  # says what a source may be
+        if isinstance(source, Location) or is_path(source):
+            return uploads.source_of(LocationSource(self.locate(cast("Any", source), conn_id)), file_name)
+        if isinstance(source, bytes):
+            source = io.BytesIO(source)
+        if isinstance(source, io.BytesIO) and file_name is None:
+            raise DiffioInputError(
+                "A recording in memory has no name.",
+                advice="Give file_name, such as 'talk.wav': Diffio tells the format by it.",
+            )
+        return uploads.source_of(cast("Any", source), file_name)
 
 
 class _Told:

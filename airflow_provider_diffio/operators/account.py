@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_diffio.api.errors import DiffioResponseError
 from airflow_provider_diffio.api.models import UsagePeriod
 from airflow_provider_diffio.operators.base import DiffioOperator
+from airflow_provider_diffio.steps.arguments import read_arguments
 from airflow_provider_diffio.steps.failures import airflow_failures
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_diffio.steps.arguments import TextArgument
 
 
 class DiffioUsageSummaryOperator(DiffioOperator):
@@ -21,8 +24,8 @@ class DiffioUsageSummaryOperator(DiffioOperator):
     Calls ``usage/summary`` (scope ``usage:read``), which costs nothing.
 
     Returns ``api_key_id``, ``periods`` (the newest first, each with ``period_id``, ``reserved_cents``,
-    ``finalized_cents``, ``total_cents``, ``model_seconds``, ``model_cents``) and ``total_cents``, that of
-    the newest period: 0 when Diffio lists no period.
+    ``finalized_cents``, ``total_cents``, ``model_seconds``, ``model_cents``), ``total_cents``, that of the
+    newest period (0 when Diffio lists no period), and ``billing``, a mapping as Diffio sends it.
 
     :param api_key_id: the key (templated); the calling one when not given.
     :param diffio_conn_id: id of the Diffio connection (templated).
@@ -31,12 +34,13 @@ class DiffioUsageSummaryOperator(DiffioOperator):
 
     template_fields: Sequence[str] = ("api_key_id", "diffio_conn_id")
 
-    def __init__(self, *, api_key_id: str | None = None, **kwargs: Any) -> None:
+    def __init__(self, *, api_key_id: TextArgument | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.api_key_id = api_key_id
+        self.api_key_id: Any = api_key_id
 
     def execute(self, context: Context) -> dict[str, Any]:
         with airflow_failures():
+            read_arguments(self)
             usage = self.hook.get_usage_summary(self.api_key_id)
         periods = [_plain(period) for period in usage.periods]
         total = periods[0]["total_cents"] if periods else 0
@@ -46,7 +50,12 @@ class DiffioUsageSummaryOperator(DiffioOperator):
                 "Diffio did not say what the newest billing period has cost.", endpoint="usage/summary"
             )
         self.log.info("The newest billing period has cost %s cents.", total)
-        return {"api_key_id": usage.api_key_id, "periods": periods, "total_cents": total}
+        return {
+            "api_key_id": usage.api_key_id,
+            "periods": periods,
+            "total_cents": total,
+            "billing": dict(usage.billing),
+        }
 
 
 def _plain(period: UsagePeriod) -> dict[str, Any]:
@@ -69,6 +78,7 @@ class DiffioAccountSettingsOperator(DiffioOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         with airflow_failures():
+            read_arguments(self)
             settings = self.hook.get_account_settings()
         updated_at = settings.updated_at.isoformat() if settings.updated_at else None
         return {

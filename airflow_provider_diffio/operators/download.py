@@ -9,6 +9,7 @@ from airflow_provider_diffio.api.polling import DEFAULT_READY_TIMEOUT
 from airflow_provider_diffio.lineage import Dataset, Lineage, LineageTask, restored_files
 from airflow_provider_diffio.links import DiffioRestoredFileLink, show_none
 from airflow_provider_diffio.operators.base import DiffioOperator
+from airflow_provider_diffio.steps.arguments import read_arguments
 from airflow_provider_diffio.steps.asset_events import report_file
 from airflow_provider_diffio.steps.base import Overwrite
 from airflow_provider_diffio.steps.download import Destination, download
@@ -18,6 +19,13 @@ from airflow_provider_diffio.steps.xcom import read_generation_ids
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_diffio.steps.arguments import (
+        MappingArgument,
+        PathArgument,
+        SecondsArgument,
+        TextArgument,
+    )
 
 
 class DiffioDownloadOperator(LineageTask, DiffioOperator):
@@ -64,25 +72,26 @@ class DiffioDownloadOperator(LineageTask, DiffioOperator):
     def __init__(
         self,
         *,
-        generation: Mapping[str, Any],
-        path: str,
-        download_type: str | None = None,
-        output_conn_id: str | None = None,
+        generation: MappingArgument,
+        path: PathArgument,
+        download_type: TextArgument | None = None,
+        output_conn_id: TextArgument | None = None,
         overwrite: Overwrite = "replace",
-        ready_timeout: float = DEFAULT_READY_TIMEOUT,
+        ready_timeout: SecondsArgument = DEFAULT_READY_TIMEOUT,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.generation = generation
-        self.path = path
-        self.download_type = download_type
-        self.output_conn_id = output_conn_id
+        self.generation: Any = generation
+        self.path: Any = path
+        self.download_type: Any = download_type
+        self.output_conn_id: Any = output_conn_id
         self.overwrite = overwrite
-        self.ready_timeout = ready_timeout
+        self.ready_timeout: Any = ready_timeout
 
     def execute(self, context: Context) -> dict[str, Any]:
         show_none(self)
         with airflow_failures():
+            read_arguments(self)
             generation_id, project_id = read_generation_ids(self.generation)
             file = download(
                 self.hook,

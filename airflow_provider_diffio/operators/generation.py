@@ -14,6 +14,7 @@ from airflow_provider_diffio.api.polling import (
 )
 from airflow_provider_diffio.lineage import Dataset, Lineage, LineageTask
 from airflow_provider_diffio.operators.base import DiffioOperator
+from airflow_provider_diffio.steps.arguments import read_arguments
 from airflow_provider_diffio.steps.changes import ChangedInput
 from airflow_provider_diffio.steps.create_generation import (
     DEFAULT_MAX_GENERATIONS,
@@ -29,6 +30,12 @@ from airflow_provider_diffio.steps.xcom import finished_value, ids_of, read_proj
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_diffio.steps.arguments import (
+        MappingArgument,
+        SecondsArgument,
+        TextArgument,
+    )
 
 
 class DiffioCreateGenerationOperator(LineageTask, DiffioOperator):
@@ -82,38 +89,39 @@ class DiffioCreateGenerationOperator(LineageTask, DiffioOperator):
     def __init__(
         self,
         *,
-        project: str | Mapping[str, Any],
-        model: str | None = None,
-        sampling: Mapping[str, Any] | None = None,
-        generation_params: Mapping[str, Any] | None = None,
-        idempotency_key: str | None = None,
+        project: str | MappingArgument,
+        model: TextArgument | None = None,
+        sampling: MappingArgument | None = None,
+        generation_params: MappingArgument | None = None,
+        idempotency_key: TextArgument | None = None,
         max_generations: int = DEFAULT_MAX_GENERATIONS,
         on_changed_input: ChangedInput = "warn",
         wait_for_completion: bool = False,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
-        poll_interval: float = DEFAULT_POLL_INTERVAL,
-        max_poll_interval: float = DEFAULT_MAX_POLL_INTERVAL,
-        timeout: float = DEFAULT_WAIT_TIMEOUT,
+        poll_interval: SecondsArgument = DEFAULT_POLL_INTERVAL,
+        max_poll_interval: SecondsArgument = DEFAULT_MAX_POLL_INTERVAL,
+        timeout: SecondsArgument = DEFAULT_WAIT_TIMEOUT,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.project = project
-        self.model = model
-        self.sampling = sampling
-        self.generation_params = generation_params
-        self.idempotency_key = idempotency_key
+        self.project: Any = project
+        self.model: Any = model
+        self.sampling: Any = sampling
+        self.generation_params: Any = generation_params
+        self.idempotency_key: Any = idempotency_key
         self.max_generations = max_generations
         self.on_changed_input = on_changed_input
         self.wait_for_completion = wait_for_completion
         self.deferrable = deferrable
-        self.poll_interval = poll_interval
-        self.max_poll_interval = max_poll_interval
-        self.timeout = timeout
+        self.poll_interval: Any = poll_interval
+        self.max_poll_interval: Any = max_poll_interval
+        self.timeout: Any = timeout
         #: The *generation* value, as soon as there is one.
         self.generation: dict[str, Any] | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
         with airflow_failures():
+            read_arguments(self)
             check_waiting(self)
             bounds = Bounds.of_task(self)
             options = GenerationOptions.of_task(self)

@@ -8,12 +8,19 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_diffio.lineage import Dataset, Lineage, LineageTask
 from airflow_provider_diffio.links import DiffioRecordingLink, show_none
 from airflow_provider_diffio.operators.base import DiffioOperator
+from airflow_provider_diffio.steps.arguments import read_arguments
 from airflow_provider_diffio.steps.create_project import Recording, create_project
 from airflow_provider_diffio.steps.failures import airflow_failures
 from airflow_provider_diffio.steps.task_state import TaskState
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_diffio.steps.arguments import (
+        MappingArgument,
+        PathArgument,
+        TextArgument,
+    )
 
 
 class DiffioCreateProjectOperator(LineageTask, DiffioOperator):
@@ -56,25 +63,26 @@ class DiffioCreateProjectOperator(LineageTask, DiffioOperator):
     def __init__(
         self,
         *,
-        source: str,
-        file_name: str | None = None,
-        content_type: str | None = None,
-        file_format: str | None = None,
-        project_params: Mapping[str, Any] | None = None,
-        source_conn_id: str | None = None,
+        source: PathArgument,
+        file_name: TextArgument | None = None,
+        content_type: TextArgument | None = None,
+        file_format: TextArgument | None = None,
+        project_params: MappingArgument | None = None,
+        source_conn_id: TextArgument | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.source = source
-        self.file_name = file_name
-        self.content_type = content_type
-        self.file_format = file_format
-        self.project_params = project_params
-        self.source_conn_id = source_conn_id
+        self.source: Any = source
+        self.file_name: Any = file_name
+        self.content_type: Any = content_type
+        self.file_format: Any = file_format
+        self.project_params: Any = project_params
+        self.source_conn_id: Any = source_conn_id
 
     def execute(self, context: Context) -> dict[str, Any]:
         show_none(self)
         with airflow_failures():
+            read_arguments(self)
             project = create_project(self.hook, Recording.of_task(self), TaskState.of(context))
             DiffioRecordingLink.show(self, context, self.source, self.source_conn_id)
         return self._returns(project.to_value())

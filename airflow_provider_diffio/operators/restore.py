@@ -18,6 +18,7 @@ from airflow_provider_diffio.hooks.lineage import report_generation, report_uplo
 from airflow_provider_diffio.lineage import Dataset, Lineage, LineageTask, restored_files
 from airflow_provider_diffio.links import DiffioRecordingLink, DiffioRestoredFileLink, show_none
 from airflow_provider_diffio.operators.base import DiffioOperator
+from airflow_provider_diffio.steps.arguments import read_arguments
 from airflow_provider_diffio.steps.asset_events import report_file
 from airflow_provider_diffio.steps.base import Overwrite
 from airflow_provider_diffio.steps.changes import ChangedInput
@@ -36,6 +37,13 @@ from airflow_provider_diffio.steps.wait import check_waiting, resume, wait_of_ta
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_diffio.steps.arguments import (
+        MappingArgument,
+        PathArgument,
+        SecondsArgument,
+        TextArgument,
+    )
 
 
 class DiffioRestoreOperator(LineageTask, DiffioOperator):
@@ -119,53 +127,54 @@ class DiffioRestoreOperator(LineageTask, DiffioOperator):
     def __init__(
         self,
         *,
-        source: str,
-        path: str,
-        model: str | None = None,
-        sampling: Mapping[str, Any] | None = None,
-        generation_params: Mapping[str, Any] | None = None,
-        project_params: Mapping[str, Any] | None = None,
-        idempotency_key: str | None = None,
-        download_type: str | None = None,
-        file_name: str | None = None,
-        content_type: str | None = None,
-        file_format: str | None = None,
-        source_conn_id: str | None = None,
-        output_conn_id: str | None = None,
+        source: PathArgument,
+        path: PathArgument,
+        model: TextArgument | None = None,
+        sampling: MappingArgument | None = None,
+        generation_params: MappingArgument | None = None,
+        project_params: MappingArgument | None = None,
+        idempotency_key: TextArgument | None = None,
+        download_type: TextArgument | None = None,
+        file_name: TextArgument | None = None,
+        content_type: TextArgument | None = None,
+        file_format: TextArgument | None = None,
+        source_conn_id: TextArgument | None = None,
+        output_conn_id: TextArgument | None = None,
         overwrite: Overwrite = "replace",
         max_generations: int = DEFAULT_MAX_GENERATIONS,
         on_changed_input: ChangedInput = "warn",
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
-        poll_interval: float = DEFAULT_POLL_INTERVAL,
-        max_poll_interval: float = DEFAULT_MAX_POLL_INTERVAL,
-        timeout: float = DEFAULT_WAIT_TIMEOUT,
+        poll_interval: SecondsArgument = DEFAULT_POLL_INTERVAL,
+        max_poll_interval: SecondsArgument = DEFAULT_MAX_POLL_INTERVAL,
+        timeout: SecondsArgument = DEFAULT_WAIT_TIMEOUT,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.source = source
-        self.path = path
-        self.model = model
-        self.sampling = sampling
-        self.generation_params = generation_params
-        self.project_params = project_params
-        self.idempotency_key = idempotency_key
-        self.download_type = download_type
-        self.file_name = file_name
-        self.content_type = content_type
-        self.file_format = file_format
-        self.source_conn_id = source_conn_id
-        self.output_conn_id = output_conn_id
+        self.source: Any = source
+        self.path: Any = path
+        self.model: Any = model
+        self.sampling: Any = sampling
+        self.generation_params: Any = generation_params
+        self.project_params: Any = project_params
+        self.idempotency_key: Any = idempotency_key
+        self.download_type: Any = download_type
+        self.file_name: Any = file_name
+        self.content_type: Any = content_type
+        self.file_format: Any = file_format
+        self.source_conn_id: Any = source_conn_id
+        self.output_conn_id: Any = output_conn_id
         self.overwrite = overwrite
         self.max_generations = max_generations
         self.on_changed_input = on_changed_input
         self.deferrable = deferrable
-        self.poll_interval = poll_interval
-        self.max_poll_interval = max_poll_interval
-        self.timeout = timeout
+        self.poll_interval: Any = poll_interval
+        self.max_poll_interval: Any = max_poll_interval
+        self.timeout: Any = timeout
 
     def execute(self, context: Context) -> dict[str, Any]:
         show_none(self)
         with airflow_failures():
+            read_arguments(self)
             state = self._load_state(context)
             check_waiting(self)
             bounds, task = Bounds.of_task(self), TaskIdentity.of(context)

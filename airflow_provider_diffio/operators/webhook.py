@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import conf
 
@@ -12,7 +12,15 @@ from airflow_provider_diffio.api.clean_text import clean_value
 from airflow_provider_diffio.api.errors import DiffioInputError
 from airflow_provider_diffio.assets import receives_webhooks
 from airflow_provider_diffio.operators.base import DiffioOperator
+from airflow_provider_diffio.steps.arguments import read_arguments
 from airflow_provider_diffio.steps.failures import airflow_failures
+
+if TYPE_CHECKING:
+    from airflow_provider_diffio.steps.arguments import (
+        CollectionArgument,
+        MappingArgument,
+        TextArgument,
+    )
 
 #: The event types that become asset events.
 FINISHED = ("generation.completed", "generation.failed")
@@ -46,20 +54,21 @@ class DiffioConfigureWebhookOperator(DiffioOperator):
     def __init__(
         self,
         *,
-        url: str | None = None,
-        event_types: Collection[str] = FINISHED,
-        mode: str = "live",
-        api_key_id: str | None = None,
+        url: TextArgument | None = None,
+        event_types: CollectionArgument = FINISHED,
+        mode: TextArgument = "live",
+        api_key_id: TextArgument | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.url = url
-        self.event_types = event_types
-        self.mode = mode
-        self.api_key_id = api_key_id
+        self.url: Any = url
+        self.event_types: Any = event_types
+        self.mode: Any = mode
+        self.api_key_id: Any = api_key_id
 
     def execute(self, context: Any) -> dict[str, Any]:
         with airflow_failures():
+            read_arguments(self)
             configured = self.hook.configure_webhook(
                 self.url or receiver_url(self.diffio_conn_id),
                 self.event_types,
@@ -95,20 +104,21 @@ class DiffioSendWebhookTestEventOperator(DiffioOperator):
     def __init__(
         self,
         *,
-        event_type: str = "generation.completed",
-        mode: str = "live",
-        api_key_id: str | None = None,
-        sample_payload: Mapping[str, Any] | None = None,
+        event_type: TextArgument = "generation.completed",
+        mode: TextArgument = "live",
+        api_key_id: TextArgument | None = None,
+        sample_payload: MappingArgument | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.event_type = event_type
-        self.mode = mode
-        self.api_key_id = api_key_id
-        self.sample_payload = sample_payload
+        self.event_type: Any = event_type
+        self.mode: Any = mode
+        self.api_key_id: Any = api_key_id
+        self.sample_payload: Any = sample_payload
 
     def execute(self, context: Any) -> dict[str, Any]:
         with airflow_failures():
+            read_arguments(self)
             sent = self.hook.send_webhook_test_event(
                 self.event_type,
                 mode=self.mode,

@@ -31,6 +31,7 @@ from airflow_provider_diffio.api.polling import (
 )
 from airflow_provider_diffio.api.progress_log import ProgressLog
 from airflow_provider_diffio.lineage import Dataset, Lineage, LineageTask
+from airflow_provider_diffio.steps.arguments import read_arguments
 from airflow_provider_diffio.steps.base import DiffioTask
 from airflow_provider_diffio.steps.failures import airflow_failures
 from airflow_provider_diffio.steps.wait import driver_of, resume, wait_of_task, wait_or_defer
@@ -38,6 +39,12 @@ from airflow_provider_diffio.steps.xcom import finished_value, read_generation_i
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_diffio.steps.arguments import (
+        MappingArgument,
+        SecondsArgument,
+        TextArgument,
+    )
 
 
 class DiffioGenerationSensor(LineageTask, DiffioTask, BaseSensorOperator):
@@ -58,6 +65,11 @@ class DiffioGenerationSensor(LineageTask, DiffioTask, BaseSensorOperator):
         ``poke_interval`` counts.
     :param max_poll_interval: seconds between polls at most, when deferrable; 180 by default.
     :param diffio_conn_id: id of the Diffio connection (templated).
+    :param request_options: what this task's requests do differently from the connection: a mapping with
+        any of ``timeout`` (seconds, or a timedelta, for connecting and for each read), ``max_attempts`` and
+        ``headers``. Neither rendered nor stored, so the triggerer does not have it. None by default.
+    :param soft_fail: skip the task when the generation failed or is not over in time. A wrong key or argument
+        fails it all the same. False by default.
     :raises AirflowSensorTimeout: when it is not over within ``timeout`` (skipped with ``soft_fail``).
     :raises AirflowFailException: when the generation failed, and for what a retry cannot fix.
     """
@@ -70,19 +82,21 @@ class DiffioGenerationSensor(LineageTask, DiffioTask, BaseSensorOperator):
     def __init__(
         self,
         *,
-        generation: Mapping[str, Any],
+        generation: MappingArgument,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
-        poll_interval: float = DEFAULT_POLL_INTERVAL,
-        max_poll_interval: float = DEFAULT_MAX_POLL_INTERVAL,
-        diffio_conn_id: str = "diffio_default",
+        poll_interval: SecondsArgument = DEFAULT_POLL_INTERVAL,
+        max_poll_interval: SecondsArgument = DEFAULT_MAX_POLL_INTERVAL,
+        diffio_conn_id: TextArgument = "diffio_default",
+        request_options: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.generation = generation
+        self.generation: Any = generation
         self.deferrable = deferrable
-        self.poll_interval = poll_interval
-        self.max_poll_interval = max_poll_interval
-        self.diffio_conn_id = diffio_conn_id
+        self.poll_interval: Any = poll_interval
+        self.max_poll_interval: Any = max_poll_interval
+        self.diffio_conn_id: Any = diffio_conn_id
+        self.request_options = request_options
         self._use_default_retry_policy()
 
     @cached_property
@@ -90,8 +104,11 @@ class DiffioGenerationSensor(LineageTask, DiffioTask, BaseSensorOperator):
         return ProgressLog(self.log)
 
     def execute(self, context: Context) -> Any:
+        with self._outcomes():
+            read_arguments(self)
         if not self.deferrable:
-            return self._returns(super().execute(context))
+            with self._rightly_skipped():
+                return self._returns(super().execute(context))
         with self._outcomes():
             generation_id, project_id = read_generation_ids(self.generation)
             wait = wait_of_task(self, context, generation_id, project_id)
@@ -105,6 +122,11 @@ class DiffioGenerationSensor(LineageTask, DiffioTask, BaseSensorOperator):
         with self._outcomes():
             progress = resume(self, event, deferral)
         return self._returns(finished_value(self.generation, progress))
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Go on after the deferral, as Airflow does, but for what it skips."""
+        with self._rightly_skipped():
+            return super().resume_execution(next_method, next_kwargs, context)
 
     def lineage(self, value: Mapping[str, Any]) -> Lineage:
         """Lineage leads to the generation that is waited for; nothing is made of it here."""
@@ -136,9 +158,36 @@ class DiffioGenerationSensor(LineageTask, DiffioTask, BaseSensorOperator):
                 except (DiffioGenerationFailedError, DiffioGenerationTimeoutError) as error:
                     _raise(error)
         except (AirflowFailException, AirflowSensorTimeout, AirflowTaskTimeout) as error:
-            if self.soft_fail or _compat.never_fail(self):
+            if (self.soft_fail and _is_outcome(error)) or _compat.never_fail(self):
                 raise AirflowSkipException(f"Skipped, since soft_fail is set: {error}") from error
             raise
+
+    @contextmanager
+    def _rightly_skipped(self) -> Iterator[None]:
+        """
+        Raise what Airflow made a skip of, unless it is what ``soft_fail`` is for.
+
+        A wrong key or argument is a fault of the DAG or the connection: skipped, nobody would see it.
+        """
+        try:
+            yield
+        except AirflowSkipException as skip:
+            error = skip.__cause__
+            if error is None or isinstance(error, AirflowSkipException) or _is_outcome(error):
+                raise
+            if _compat.never_fail(self):
+                raise
+            raise error from error.__cause__
+
+
+def _is_outcome(error: BaseException) -> bool:
+    """Tell whether an error says what became of the generation: it failed, or it is not over in time."""
+    if isinstance(error, (AirflowSensorTimeout, AirflowTaskTimeout)):
+        return True
+    # Where Airflow has this class differs by version.
+    if type(error).__name__ == "TaskDeferralTimeout":
+        return True
+    return isinstance(error.__cause__, DiffioGenerationFailedError)
 
 
 def _raise(error: Exception) -> None:

@@ -16,6 +16,7 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_diffio import _compat
 from airflow_provider_diffio.hooks.lineage import ascii_uri, asset_uri
 from airflow_provider_diffio.links import DiffioRestoredFileLink
 
@@ -56,8 +57,10 @@ def _fill_outlets(
         return
     from airflow.providers.common.compat.sdk import Asset, AssetAlias
 
+    # Asset.ref(name=...) and Asset.ref(uri=...) exist from Airflow 3 on.
+    assets = (Asset, *_compat.asset_references())
     for outlet in task.outlets:
-        if isinstance(outlet, Asset):
+        if isinstance(outlet, assets):
             event = context["outlet_events"][outlet]
             event.extra = {**value, **event.extra}
         elif isinstance(outlet, AssetAlias):

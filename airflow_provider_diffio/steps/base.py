@@ -15,6 +15,7 @@ from airflow_provider_diffio.links import LinkedTask
 if TYPE_CHECKING:
     import logging
 
+    from airflow_provider_diffio.api.settings import RequestOptions
     from airflow_provider_diffio.hooks.diffio import DiffioHook
     from airflow_provider_diffio.steps.changes import ChangedInput
 
@@ -27,6 +28,7 @@ class DiffioTask:
     """Knows the connection, has a hook, and says what a kill means. Mixed into operators and the sensor."""
 
     diffio_conn_id: str
+    request_options: RequestOptions | Mapping[str, Any] | None
     log: logging.Logger
     #: The generation that this try has started or waits for, as soon as it is known.
     generation_in_flight: str | None = None
@@ -40,7 +42,7 @@ class DiffioTask:
         """The hook, made when it is needed first."""
         from airflow_provider_diffio.hooks.diffio import DiffioHook
 
-        return DiffioHook(self.diffio_conn_id)
+        return DiffioHook(self.diffio_conn_id, request_options=self.request_options)
 
     def on_kill(self) -> None:
         """Say what goes on at Diffio: it has no cancel, and evictions and hand-overs come here, too."""

@@ -31,6 +31,7 @@ from airflow_provider_diffio.api.polling import (
     check_intervals,
 )
 from airflow_provider_diffio.api.progress_log import ProgressLog
+from airflow_provider_diffio.steps.arguments import read_settings
 
 if TYPE_CHECKING:
     from airflow_provider_diffio.hooks.diffio import DiffioHook
@@ -170,6 +171,7 @@ def resume(task: WaitingTask, event: Any, stored: Mapping[str, Any] | None) -> G
     for name in task.deferred_arguments:
         if name in deferral.arguments:
             setattr(task, name, deferral.arguments[name])
+    read_settings(task)
     wait = deferral.wait
     task.generation_in_flight = wait.generation_id
     decision = driver_of(task.hook, wait, ProgressLog(task.log)).poll()

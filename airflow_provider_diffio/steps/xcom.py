@@ -6,7 +6,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from airflow_provider_diffio.api.errors import DiffioInputError
-from airflow_provider_diffio.api.models import GenerationProgress
+from airflow_provider_diffio.api.models import DownloadedFile, Generation, GenerationProgress, Project
+
+
+def plain_value(value: Any) -> Any:
+    """
+    Return a hook's result as the value that an operator returns; anything else as it is.
+
+    :param value: what another task returned.
+    """
+    if isinstance(value, (Project, Generation, DownloadedFile)):
+        return value.to_value()
+    if isinstance(value, GenerationProgress):
+        ids = {"generation_id": value.generation_id, "api_project_id": value.api_project_id}
+        return finished_value(ids, value)
+    return value
 
 
 def read_project_id(project: Any) -> str:
@@ -16,14 +30,15 @@ def read_project_id(project: Any) -> str:
     :param project: a *project* value, or an id.
     :raises DiffioInputError: when it is neither.
     """
+    project = plain_value(project)
     if isinstance(project, Mapping):
         project = project.get("api_project_id")
-    if not isinstance(project, str) or not project.strip():
+    if not _is_id(project):
         raise DiffioInputError(
             f"project must be a project value with 'api_project_id', or an id; not {_shown(project)}.",
             advice="Pass the .output of a DiffioCreateProjectOperator, and see that it succeeded.",
         )
-    return project.strip()
+    return str(project).strip()
 
 
 def read_generation_ids(generation: Any) -> tuple[str, str]:
@@ -33,10 +48,11 @@ def read_generation_ids(generation: Any) -> tuple[str, str]:
     :param generation: a mapping with ``generation_id`` and ``api_project_id``.
     :raises DiffioInputError: when it is something else.
     """
+    generation = plain_value(generation)
     ids = []
     for name in ("generation_id", "api_project_id"):
         value = generation.get(name) if isinstance(generation, Mapping) else None
-        if not isinstance(value, str) or not value.strip():
+        if not _is_id(value):
             raise DiffioInputError(
                 "generation must be a mapping with 'generation_id' and 'api_project_id';"
                 f" not {_shown(generation)}.",
@@ -45,7 +61,7 @@ def read_generation_ids(generation: Any) -> tuple[str, str]:
                     " gives a string unless the DAG sets render_template_as_native_obj."
                 ),
             )
-        ids.append(value.strip())
+        ids.append(str(value).strip())
     return ids[0], ids[1]
 
 
@@ -74,6 +90,11 @@ def finished_value(generation: Mapping[str, Any], progress: GenerationProgress) 
         "has_video": progress.has_video,
         "transcription": progress.transcription,
     }
+
+
+def _is_id(value: Any) -> bool:
+    # A template makes the text 'None' of a value that is not there.
+    return isinstance(value, str) and value.strip() not in ("", "None")
 
 
 def _shown(value: Any) -> str:

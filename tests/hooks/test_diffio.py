@@ -84,8 +84,8 @@ def test_a_connection_that_is_a_uri_works(
     assert hook.config.settings.verify is False
 
 
-def test_a_missing_connection_is_airflows_own_error() -> None:
-    with pytest.raises(Exception, match="no_such_connection"):
+def test_a_missing_connection_is_named() -> None:
+    with pytest.raises(DiffioConfigurationError, match="There is no connection 'no_such_connection'"):
         DiffioHook("no_such_connection").list_projects()
 
 

@@ -20,6 +20,7 @@ def test_usage_counts_what_was_bought(task_runner: TaskRunner, dag: Any, recordi
     hook.create_generation(hook.create_project(recording).api_project_id)
     value = task_runner.run(operator).value
     assert value["total_cents"] == before + 1
+    assert value["billing"] == dict(hook.get_usage_summary().billing) != {}
     assert value["periods"][0]["model_seconds"] == {"diffio-4.6-flash": 60}
 
 

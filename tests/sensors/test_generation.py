@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
@@ -178,3 +179,64 @@ def test_poking_rides_out_an_outage(
     assert (
         task_runner.run(sensor(dag, generation, deferrable=False, timeout=30)).value["status"] == "complete"
     )
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_soft_fail_skips_a_failed_generation(
+    task_runner: TaskRunner, dag: Any, recording: Any, sandbox: Sandbox, deferrable: bool
+) -> None:
+    sandbox.add_fault("fail-generation", error="Cannot decode.")
+    hook = DiffioHook()
+    generation = hook.create_generation(hook.create_project(recording).api_project_id).to_value()
+    with pytest.raises(Exception, match="failed"):
+        wait_until_over(generation)
+    wait = sensor(dag, generation, deferrable=deferrable, soft_fail=True)
+    assert task_runner.run(wait).state == "skipped"
+
+
+def test_soft_fail_skips_after_the_timeout_of_poking(
+    task_runner: TaskRunner, dag: Any, generation: dict[str, Any]
+) -> None:
+    wait = sensor(dag, generation, deferrable=False, timeout=0.2, soft_fail=True)
+    assert task_runner.run(wait).state == "skipped"
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+@pytest.mark.parametrize("wrong", ["key", "argument", "connection"])
+def test_soft_fail_hides_no_fault_of_the_dag(
+    task_runner: TaskRunner,
+    dag: Any,
+    generation: dict[str, Any],
+    connection: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    deferrable: bool,
+    wrong: str,
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_WRONG", json.dumps({**connection, "password": "wrong"}))
+    conn_ids = {"key": "wrong", "connection": "none_such", "argument": "diffio_default"}
+    wait = sensor(
+        dag,
+        {"generation_id": 3} if wrong == "argument" else generation,
+        deferrable=deferrable,
+        soft_fail=True,
+        diffio_conn_id=conn_ids[wrong],
+    )
+    outcome = task_runner.run(wait)
+    assert outcome.state == "failed"
+    assert type(outcome.error).__name__ == "AirflowFailException"
+
+
+def test_soft_fail_hides_no_wrong_key_after_a_deferral(
+    task_runner: TaskRunner,
+    dag: Any,
+    generation: dict[str, Any],
+    connection: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wait = sensor(dag, generation, deferrable=True, soft_fail=True)
+    deferred = task_runner.run(wait)
+    monkeypatch.setenv("AIRFLOW_CONN_DIFFIO_DEFAULT", json.dumps({**connection, "password": "wrong"}))
+    event = {"status": "error", "generation_id": generation["generation_id"], "project_id": "x"}
+    outcome = task_runner.resume(wait, event, deferred)
+    assert outcome.state == "failed"
+    assert type(outcome.error).__name__ == "AirflowFailException"

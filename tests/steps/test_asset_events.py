@@ -11,6 +11,7 @@ from airflow.providers.common.compat.sdk import Asset, AssetAlias
 
 from airflow_provider_diffio.hooks import DiffioHook
 from airflow_provider_diffio.operators import DiffioDownloadOperator, DiffioRestoreOperator
+from airflow_provider_diffio.steps.asset_events import report_file
 from tests.features import INSTALLED
 from tests.task_runner import AIRFLOW_3, TaskRunner, fire, new_id
 
@@ -50,6 +51,16 @@ def events(task_runner: TaskRunner) -> Events:
     return Events(task_runner)
 
 
+@pytest.fixture
+def generation(task_runner: TaskRunner, recording: Path) -> dict[str, Any]:
+    """A generation that is complete."""
+    hook = DiffioHook()
+    project = hook.create_project(recording)
+    generation = hook.create_generation(project.api_project_id)
+    hook.wait_for_generation(generation.generation_id, project.api_project_id, poll_interval=0.1)
+    return generation.to_value()
+
+
 def test_an_asset_learns_what_was_written(
     task_runner: TaskRunner,
     dag: Any,
@@ -74,6 +85,24 @@ def test_an_asset_learns_what_was_written(
     value = task_runner.resume(restore, fire(deferred), deferred).value
     assert events.of(uri) == [value]
     assert value["path"] == str(output / "talk.mp3")
+
+
+@pytest.mark.skipif(not AIRFLOW_3, reason="Asset.ref() exists from Airflow 3 on")
+def test_an_asset_that_is_referred_to_learns_it_too(
+    task_runner: TaskRunner, dag: Any, generation: dict[str, Any]
+) -> None:
+    class Event:
+        extra: dict[str, Any] = {}
+
+    by_name, by_uri = Asset.ref(name="restored"), Asset.ref(uri="s3://restored/talk.mp3")
+    events = {by_name: Event(), by_uri: Event()}
+    save = DiffioDownloadOperator(
+        task_id="save", generation=generation, path="x.mp3", outlets=[by_name, by_uri], dag=dag
+    )
+    save.generation = generation
+    file = DiffioHook().download(generation["generation_id"], generation["api_project_id"], "x.mp3")
+    value = report_file(save, {"outlet_events": events}, file)
+    assert [event.extra for event in events.values()] == [value, value]
 
 
 def test_an_alias_gets_the_asset_that_the_file_is(
