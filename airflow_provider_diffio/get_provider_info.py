@@ -1,10 +1,10 @@
-"""What Airflow is told about the package. One mistake here stops every ``airflow`` command; it is tested."""
+"""The package's description for Airflow. A mistake here stops every ``airflow`` command, so it is tested."""
 
 from __future__ import annotations
 
 from typing import Any
 
-#: How Airflow reads ``diffio://`` assets: as they are, and with a name for OpenLineage.
+#: How Airflow reads the URIs of ``diffio://`` assets, and names them for OpenLineage.
 _ASSET_URIS = [
     {
         "schemes": ["diffio"],
@@ -12,6 +12,26 @@ _ASSET_URIS = [
         "to_openlineage_converter": "airflow_provider_diffio.hooks.lineage.convert_asset_to_openlineage",
     }
 ]
+
+
+#: The section of Airflow's configuration, see :mod:`airflow_provider_diffio.config`.
+_CONFIG = {
+    "diffio": {
+        "description": "Settings of the Diffio provider.",
+        "options": {
+            "wake_up": {
+                "description": (
+                    "Experimental. Whether a webhook resumes the deferred task that waits for its generation."
+                    " Set it on the API server and on the workers. Tasks then poll every five minutes."
+                ),
+                "version_added": "0.1.0",
+                "type": "boolean",
+                "example": None,
+                "default": "False",
+            }
+        },
+    }
+}
 
 
 def get_provider_info() -> dict[str, Any]:
@@ -62,6 +82,7 @@ def get_provider_info() -> dict[str, Any]:
                 "ui-field-behaviour": UI_FIELD_BEHAVIOUR,
             }
         ],
+        "config": _CONFIG,
         "extra-links": [
             "airflow_provider_diffio.links.DiffioRecordingLink",
             "airflow_provider_diffio.links.DiffioRestoredFileLink",

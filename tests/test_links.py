@@ -22,6 +22,7 @@ from airflow_provider_diffio.operators import (
 )
 from airflow_provider_diffio.storage import resolve
 from airflow_provider_diffio.storage.console_url import console_url
+from airflow_provider_diffio.storage.filesystems import FixedStore
 from tests.s3 import s3_server
 from tests.task_runner import AIRFLOW_3, TaskRunner, fire
 
@@ -206,7 +207,7 @@ def test_airflow_is_told_of_every_link() -> None:
 def test_the_console_is_that_of_the_endpoint(endpoint: str, region: str, page: str | None) -> None:
     meta = SimpleNamespace(endpoint_url=endpoint, region_name=region)
     fs = SimpleNamespace(s3=SimpleNamespace(meta=meta))
-    url = console_url(replace(resolve("s3://b/dir/a&b.wav", connect=False), fs=fs))  # type: ignore[call-arg]
+    url = console_url(replace(resolve("s3://b/dir/a&b.wav", connect=False), store=FixedStore(fs)))  # type: ignore[call-arg]
     assert url == (page and f"{page}{'' if page.endswith('?') else '&'}prefix=dir%2Fa%26b.wav")
 
 
@@ -222,7 +223,7 @@ def test_the_console_is_that_of_the_endpoint(endpoint: str, region: str, page: s
 )
 def test_googles_console_shows_what_is_at_google(endpoint: str, page: str | None) -> None:
     fs = SimpleNamespace(_location=endpoint)
-    location = replace(resolve("gs://b/dir/a?b.wav", connect=False), fs=fs)  # type: ignore[call-arg]
+    location = replace(resolve("gs://b/dir/a?b.wav", connect=False), store=FixedStore(fs))  # type: ignore[call-arg]
     assert console_url(location) == page
 
 

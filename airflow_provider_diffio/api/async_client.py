@@ -7,7 +7,6 @@ import math
 import os
 import socket
 import ssl
-import urllib.request
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import TypeVar
@@ -25,7 +24,7 @@ from airflow_provider_diffio.api.responses import (
     read_response,
     too_large_error,
 )
-from airflow_provider_diffio.api.settings import ClientSettings, ca_bundle, is_loopback
+from airflow_provider_diffio.api.settings import ClientSettings, ca_bundle
 
 T = TypeVar("T")
 
@@ -41,6 +40,7 @@ class DiffioAsyncClient:
 
     :param settings: where Diffio is, and as whom to talk to it.
     :param sleep: how to wait between tries.
+    :raises DiffioConfigurationError: when the environment's proxy is of a kind that cannot be used.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class DiffioAsyncClient:
         self.settings = settings
         self._sleep = sleep
         self._session: aiohttp.ClientSession | None = None
-        self._proxy = _with_scheme(settings.proxy or _environment_proxy(settings))
+        self._proxy = settings.proxy_in_use()
         # Made once and not for each of many thousand calls.
         self._headers = settings.request_headers()
         self._timeout = _timeouts(settings.timeout, _PATIENCE)
@@ -101,6 +101,7 @@ class DiffioAsyncClient:
                 data=call.content,
                 headers=self._headers,
                 allow_redirects=False,
+                # Found by hand: the library's own trust_env would also read ~/.netrc in place of our key.
                 proxy=self._proxy,
                 timeout=bounds,
             ) as response:
@@ -192,16 +193,3 @@ def _tls_context(verify: bool | str) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=bundle)
     except OSError:
         raise DiffioConfigurationError(f"The CA bundle {bundle!r:.200} holds no certificates.") from None
-
-
-def _environment_proxy(settings: ClientSettings) -> str | None:
-    # aiohttp's own trust_env would also read ~/.netrc and clash with our Authorization header.
-    if is_loopback(settings.host) or urllib.request.proxy_bypass(settings.host):
-        return None
-    proxies = urllib.request.getproxies()
-    return proxies.get(settings.base_url.partition(":")[0].lower()) or proxies.get("all")
-
-
-def _with_scheme(proxy: str | None) -> str | None:
-    """Read ``host:port`` as a URL, as requests does, so that a proxy works in both clients or in neither."""
-    return f"http://{proxy}" if proxy and "://" not in proxy else proxy

@@ -38,7 +38,12 @@ from airflow_provider_diffio.api.read_bounds import (
     TooSlowError,
     bounded_by,
 )
-from airflow_provider_diffio.api.responses import connection_error, read_response, too_large_error
+from airflow_provider_diffio.api.responses import (
+    NOTHING_STARTED,
+    connection_error,
+    read_response,
+    too_large_error,
+)
 from airflow_provider_diffio.api.retry import parse_retry_after
 from airflow_provider_diffio.api.settings import (
     USER_AGENT,
@@ -69,7 +74,8 @@ class DiffioClient:
     :param on_secret: told each plaintext API key that a response holds, so that it can be masked wherever it
         is logged. Signed links and upload tokens, of which each file has its own, are kept out of the HTTP
         library's log here: see :mod:`~airflow_provider_diffio.api.log_redaction`.
-    :raises DiffioConfigurationError: when the CA bundle that is configured does not exist.
+    :raises DiffioConfigurationError: when the configured CA bundle does not exist, or the environment's proxy
+        is of a kind that cannot be used.
     """
 
     def __init__(
@@ -80,6 +86,8 @@ class DiffioClient:
         on_secret: Callable[[str], None] = lambda _: None,
     ) -> None:
         ca_bundle(settings.verify)
+        # Asked for here, so that a proxy that cannot work is refused before anything is sent.
+        settings.proxy_in_use()
         self.settings = settings
         self.sleep = sleep
         self._on_secret = on_secret
@@ -482,17 +490,24 @@ def _host(url: str) -> str:
 def _signed_put_error(response: requests.Response) -> DiffioApiError | DiffioTransferError:
     # The body is not shown: a store's error page may repeat the signed URL.
     status = response.status_code
-    if status in (401, 403):
+    page = response.headers.get("content-type", "").lower().startswith("text/html")
+    if status in (401, 403) and not page:
         return DiffioUploadRefusedError(
-            "The store refused the signed upload URL.", status_code=status, endpoint="create_project"
+            "The store refused the signed upload URL.",
+            status_code=status,
+            endpoint="create_project",
+            money=NOTHING_STARTED,
         )
     retry_after = parse_retry_after(response.headers.get("retry-after"), time.time())
-    cls = DiffioTransferError if status in (408, 429) or status >= 500 else DiffioApiError
+    # Stores write their errors in XML; a page comes from a gateway in between.
+    passes = status in (408, 429) or status >= 500 or (page and status < 500)
+    cls = DiffioTransferError if passes else DiffioApiError
     return cls(
         "The store did not take the file.",
         status_code=status,
         endpoint="create_project",
         retry_after=retry_after,
+        money=NOTHING_STARTED,
     )
 
 

@@ -33,6 +33,7 @@ Other rooms add classes of their own below these: ``steps/task_state.py`` has ``
   x DiffioGenerationError                  what became of a generation that may have been paid
     + DiffioGenerationFailedError          Diffio reports it as failed
     + DiffioGenerationTimeoutError         it was not over by the deadline
+    + DiffioGenerationLimitError           another one would be one more than the task may start
 
 Three questions decide what a caller does with one: ``transient`` (may the very same call work in a
 moment?), ``final`` (is it pointless to run the whole task again?) and ``may_be_billed`` (does a generation
@@ -345,3 +346,9 @@ class DiffioGenerationTimeoutError(DiffioGenerationError):
     """The generation was not over by the deadline; it goes on at Diffio and is still billed."""
 
     transient = True
+
+
+class DiffioGenerationLimitError(DiffioGenerationError):
+    """Another generation would be one more than ``max_generations`` allows this task instance to start."""
+
+    final = True

@@ -38,12 +38,18 @@ class ProgressLog:
             (self._log.warning if warning else self._log.info)("%s", text)
 
 
-def kill_notice(generation_id: str | None) -> str:
+def kill_notice(generation_id: str | None, *, recorded: bool = True) -> str:
     """
     Return what it means at Diffio that a task is stopped here: nothing.
 
     :param generation_id: the generation that the task has started or waits for; None before it has one.
+    :param recorded: whether the next try of the task knows of it.
     """
+    if not recorded:
+        return (
+            "This task is being stopped. Diffio offers no cancel: a generation that it has started goes on"
+            " and is billed. Airflow before 3.3 keeps no record of it, so the next try starts another one."
+        )
     if generation_id is None:
         return (
             "This task is being stopped. If it was starting a generation, the next try finds it by the same"

@@ -22,6 +22,9 @@ DECODE_IN_THREAD_BYTES = 64 * 1024
 #: call in a moment is pointless; the task may be tried again when somebody has changed the gateway.
 _LASTING_STATUSES = frozenset({402, 405, 406, 407, 411, 413, 414, 415, 416, 417, 426, 431, 451})
 
+#: What every error of an upload says about money.
+NOTHING_STARTED = "No generation was started for this project."
+
 _BY_STATUS: dict[int, type[errors.DiffioApiError]] = {
     400: errors.DiffioBadRequestError,
     401: errors.DiffioAuthenticationError,
@@ -248,7 +251,9 @@ def _place(
     """
     error.endpoint = call.name
     error.status_code = status
-    if isinstance(call, Call):
+    if isinstance(call, EdgeCall):
+        error.money = NOTHING_STARTED
+    else:
         error.project_id = call.project_id
         error.generation_id = call.generation_id
         error.may_be_billed, error.money = _money(call, carried_out)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
+import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -84,7 +85,7 @@ class ClientSettings:
     :param timeout: seconds for connecting and for each read.
     :param retry: what is tried again, and how patiently.
     :param headers: further headers for the API host alone.
-    :param proxy: URL of a proxy for all hosts; the environment's proxy settings when None.
+    :param proxy: http:// or https:// URL of a proxy for all hosts; the environment's settings when None.
     :param verify: True, False, or the path of a CA bundle.
     :raises DiffioConfigurationError: when something cannot work, above all an API key over plain http.
     """
@@ -124,6 +125,23 @@ class ClientSettings:
         if not isinstance(self.verify, (bool, str)) or self.verify == "":
             raise DiffioConfigurationError("verify must be true, false, or the path of a CA bundle.")
         _check_headers(self.headers)
+        _check_proxy(self.proxy, "proxy")
+
+    def proxy_in_use(self) -> str | None:
+        """
+        Return the proxy for the API host: the connection's, or else the environment's.
+
+        :return: a URL with its scheme, or None.
+        :raises DiffioConfigurationError: when the environment's is of a kind that only one of the clients
+            could use.
+        """
+        proxy = self.proxy
+        if not proxy and not is_loopback(self.host) and not urllib.request.proxy_bypass(self.host):
+            proxies = urllib.request.getproxies()
+            proxy = proxies.get(self.base_url.partition(":")[0].lower()) or proxies.get("all")
+            _check_proxy(proxy, "The proxy of the environment (HTTPS_PROXY or ALL_PROXY)")
+        # requests reads host:port as a URL, too.
+        return f"http://{proxy}" if proxy and "://" not in proxy else proxy
 
     def with_options(self, options: RequestOptions | Mapping[str, Any] | None) -> ClientSettings:
         """
@@ -227,6 +245,19 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _check_proxy(proxy: Any, name: str) -> None:
+    if proxy is None:
+        return
+    if not isinstance(proxy, str):
+        raise DiffioConfigurationError(f"{name} must be a URL, not {type(proxy).__name__}.")
+    scheme, separator, _ = proxy.partition("://")
+    if separator and scheme.lower() not in ("http", "https"):
+        # Workers would go through a SOCKS proxy where a library for it is installed; triggers cannot.
+        raise DiffioConfigurationError(
+            f"{name} must be an http:// or https:// URL; a proxy of the kind {scheme!r:.20} cannot be used."
+        )
 
 
 def _check_timeout(timeout: Any) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import logging
-import mimetypes
 import os
 import threading
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
@@ -25,17 +24,17 @@ from airflow_provider_diffio.api.errors import (
     DiffioSourceChangedError,
     DiffioTransferError,
 )
+from airflow_provider_diffio.api.media_types import DEFAULT_CONTENT_TYPE, media_type_of
 from airflow_provider_diffio.api.models import CreatedProject, EdgeUpload, SignedPutUpload
 
 log = logging.getLogger(__name__)
 
 #: Parts of one upload that are under way at once.
 UPLOAD_CONCURRENCY = 3
-#: Diffio's limit of one upload; the session of each upload names the limit that is in force.
-MAX_UPLOAD_BYTES = 2 * 1024**3
+#: The limit of one upload that Diffio documents. The session of each upload names the one that is in force.
+DOCUMENTED_LIMIT_BYTES = 2 * 1024**3
 #: Diffio numbers parts up to here.
 MAX_PARTS = 10_000
-DEFAULT_CONTENT_TYPE = "application/octet-stream"
 
 
 class Source(Protocol):
@@ -127,7 +126,7 @@ def source_of(source: IO[bytes] | Source, file_name: str | None = None) -> Sourc
 
     :param source: what to upload.
     :param file_name: the name Diffio is told; the source's own when not given.
-    :raises DiffioInputError: when it is empty, over the limit, or nothing of the kind.
+    :raises DiffioInputError: when it is empty, or nothing of the kind.
     """
     found: Source
     if hasattr(source, "check_unchanged"):
@@ -139,21 +138,28 @@ def source_of(source: IO[bytes] | Source, file_name: str | None = None) -> Sourc
         raise DiffioInputError(f"source must be a path or a binary stream, not {type(source).__name__}.")
     if file_name is not None:
         found.name = file_name
-    check_size(found.name, found.size_bytes, MAX_UPLOAD_BYTES)
+    if found.size_bytes <= 0:
+        raise DiffioInputError(f"{found.name} is empty; there is nothing to restore.")
+    if found.size_bytes > DOCUMENTED_LIMIT_BYTES:
+        log.warning(
+            "%s has %d bytes, which is over Diffio's documented limit of %d. The upload session decides.",
+            found.name,
+            found.size_bytes,
+            DOCUMENTED_LIMIT_BYTES,
+        )
     return found
 
 
-def check_size(name: str, size_bytes: int, limit: int) -> None:
+def check_size(source: Source, session: EdgeUpload) -> None:
     """
-    Refuse what Diffio would refuse, or would take and bill for nothing.
+    Refuse a recording that is longer than its upload may be.
 
-    :raises DiffioInputError: for an empty file or one over the limit.
+    :raises DiffioInputError: before a byte is sent.
     """
-    if size_bytes <= 0:
-        raise DiffioInputError(f"{name} is empty; there is nothing to restore.")
-    if size_bytes > limit:
+    if source.size_bytes > session.max_bytes:
         raise DiffioInputError(
-            f"{name} has {size_bytes} bytes; Diffio takes {limit} at most.", advice="Split the recording."
+            f"{source.name} has {source.size_bytes} bytes; Diffio takes {session.max_bytes} at most.",
+            advice="Split the recording.",
         )
 
 
@@ -171,7 +177,7 @@ def check_stored(source: Source, stored_bytes: int | None) -> None:
 
 def guess_content_type(file_name: str) -> str:
     """Return the media type that the name's ending stands for, ``application/octet-stream`` if unknown."""
-    return mimetypes.guess_type(file_name)[0] or DEFAULT_CONTENT_TYPE
+    return media_type_of(file_name) or DEFAULT_CONTENT_TYPE
 
 
 def upload(
@@ -202,7 +208,7 @@ def upload(
                 client.put_file(project.upload, content, content_type, options)
             source.check_unchanged()
         else:
-            check_size(source.name, source.size_bytes, project.upload.max_bytes)
+            check_size(source, project.upload)
             _EdgeTransfer(client, project.upload, source, concurrency, options).run()
     except DiffioError as error:
         error.project_id = project.api_project_id

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from airflow_provider_diffio.api.errors import (
     DiffioConfigurationError,
@@ -16,23 +17,26 @@ from airflow_provider_diffio.api.json_fields import JSONFields, clean
 from airflow_provider_diffio.api.models import WebhookEvent
 
 _MALFORMED = "A webhook secret is not of the form whsec_<base64>."
+#: Svix's own secrets have 24 bytes.
+SECRET_BYTES = 16
 _HEADERS = ("svix-id", "svix-timestamp", "svix-signature")
 
 
 def verify_webhook(
-    payload: bytes | str, headers: Mapping[str, str], secrets: str | Iterable[str]
+    payload: bytes | str, headers: Mapping[str, str | Sequence[str]], secrets: str | Iterable[str]
 ) -> WebhookEvent:
     """
     Check a delivery's signature and age, and return its event.
 
     :param payload: the raw body as it arrived; JSON that was parsed and written again has another signature.
-    :param headers: the delivery's headers, in any case.
+    :param headers: the delivery's headers, in any case; a value may be a list, of which the first counts.
     :param secrets: the endpoint's signing secret (``whsec_...``), or several while they are rotated, as a
         list or comma-separated.
     :raises DiffioWebhookError: when headers are missing, no secret fits, or the delivery is more than five
         minutes old or ahead.
     :raises DiffioWebhookEventError: when all that is right, but the body is no generation event.
-    :raises DiffioConfigurationError: when there is no usable secret.
+    :raises DiffioConfigurationError: when there is no usable secret, or one of less than 16 bytes, which
+        could be guessed.
     :raises DiffioInputError: when the ``svix`` library is not installed.
     """
     try:
@@ -44,13 +48,14 @@ def verify_webhook(
         ) from None
 
     raw = payload.encode() if isinstance(payload, str) else payload
-    lower = {name.lower(): value for name, value in headers.items()}
+    lower = {name.lower(): _first(value) for name, value in headers.items()}
     missing = [name for name in _HEADERS if not lower.get(name)]
     if missing:
         raise DiffioWebhookError(f"The delivery lacks the headers {', '.join(missing)}.")
     signed = {name: lower[name] for name in _HEADERS}
     verified = False
     for secret in split_secrets(secrets):
+        _check_length(secret)
         try:
             verifier = Webhook(secret)
         except Exception:
@@ -69,6 +74,27 @@ def verify_webhook(
     if not verified:
         raise DiffioWebhookError("The delivery's signature does not fit, or its time is off.")
     return _read_event(raw, lower["svix-id"])
+
+
+def _first(value: object) -> str:
+    """Return a header's value, or the first of several, as frameworks give them that keep lists."""
+    if isinstance(value, (list, tuple)):
+        value = value[0] if value else ""
+    if isinstance(value, bytes):
+        return value.decode("latin-1")
+    return value if isinstance(value, str) else ""
+
+
+def _check_length(secret: str) -> None:
+    try:
+        content = base64.b64decode(secret.removeprefix("whsec_"))
+    except ValueError:
+        raise DiffioConfigurationError(_MALFORMED) from None
+    if content and len(content) < SECRET_BYTES:
+        raise DiffioConfigurationError(
+            f"A webhook secret has {len(content)} bytes; less than {SECRET_BYTES} could be guessed.",
+            advice="Copy the endpoint's whole signing secret from Diffio's dashboard.",
+        )
 
 
 def split_secrets(secrets: str | Iterable[str]) -> list[str]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
+import ipaddress
 import json
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,6 +23,8 @@ from airflow_provider_diffio.api.settings import (
     ClientSettings,
 )
 from airflow_provider_diffio.api.webhooks import split_secrets
+
+log = logging.getLogger(__name__)
 
 #: Where the form of Airflow 3 shows what few connections need.
 HTTP_SECTION = "HTTP"
@@ -70,7 +75,7 @@ CONN_FIELDS: dict[str, Any] = {
     },
     "proxy": {
         "label": "Proxy",
-        "description": "A URL, such as http://user:password@proxy:3128.",
+        "description": "An http:// or https:// URL, such as http://user:password@proxy:3128.",
         "schema": {"type": ["string", "null"], "format": "password", "section": HTTP_SECTION},
     },
     "verify": {
@@ -81,6 +86,8 @@ CONN_FIELDS: dict[str, Any] = {
 }
 
 EXTRA_FIELDS = tuple(CONN_FIELDS)
+#: ``auth_header`` is read too; see above why the form calls it ``key_header``.
+_KNOWN_EXTRAS = (*EXTRA_FIELDS, "auth_header")
 
 #: How the standard fields look. The port stays: Airflow 3.3 refuses to test a connection without one.
 UI_FIELD_BEHAVIOUR: dict[str, Any] = {
@@ -124,6 +131,7 @@ class DiffioConnection:
         conn_id = connection.conn_id
         try:
             extra = _read_extra(connection.extra)
+            _warn_of_unknown(extra, conn_id)
             settings = ClientSettings(
                 api_key=connection.password or "",
                 base_url=_base_url(connection),
@@ -143,6 +151,19 @@ class DiffioConnection:
         except DiffioConfigurationError as error:
             error.message = f"Connection {conn_id!r}: {error.message}"
             raise
+
+    def mask_secrets(self) -> None:
+        """
+        Have Airflow mask the connection's secrets in the logs of this process.
+
+        Airflow itself masks the password and the extras whose names it knows, on a worker; the values of
+        ``headers`` and whatever else is secret it does not. To be called wherever a connection was read,
+        triggers included.
+        """
+        from airflow.providers.common.compat.sdk import mask_secret
+
+        for secret in self.secrets():
+            mask_secret(secret)
 
     def secrets(self) -> list[str]:
         """Return every secret of the connection, so that it can be masked in logs."""
@@ -165,6 +186,9 @@ def _base_url(connection: Any) -> str:
     if "://" in host:
         scheme, _, host = host.partition("://")
     name, _, rest = host.partition("/")
+    if _is_ipv6(name):
+        # Airflow takes the brackets off the host of a URI.
+        name = f"[{name}]"
     # The last colon of [::1] belongs to the address.
     has_port = ":" in name.rpartition("]")[2]
     port = f":{connection.port}" if connection.port and not has_port else ""
@@ -172,6 +196,27 @@ def _base_url(connection: Any) -> str:
     if path and path == rest:
         path = ""
     return "/".join(part for part in (f"{scheme}://{name}{port}", rest, path) if part)
+
+
+def _is_ipv6(name: str) -> bool:
+    try:
+        return ipaddress.ip_address(name).version == 6
+    except ValueError:
+        return False
+
+
+def _warn_of_unknown(extra: Mapping[str, Any], conn_id: str) -> None:
+    """Warn of extras that are not read, above all of misspelled ones."""
+    for name in extra:
+        if name in _KNOWN_EXTRAS:
+            continue
+        near = difflib.get_close_matches(name.lower(), _KNOWN_EXTRAS, n=1)
+        log.warning(
+            "Connection %r: the extra %.80r is unknown and ignored.%s",
+            conn_id,
+            name,
+            f" Is {near[0]!r} meant?" if near else "",
+        )
 
 
 def _proxy_password(proxy: str | None) -> str | None:

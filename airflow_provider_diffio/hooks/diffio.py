@@ -81,8 +81,7 @@ class DiffioHook(BaseHook):
         """The connection, read and checked; its secrets are masked in logs from here on."""
 
         config = DiffioConnection.read(self.get_connection(self.diffio_conn_id))
-        for secret in config.secrets():
-            mask_secret(secret)
+        config.mask_secrets()
         return config
 
     def get_conn(self) -> DiffioClient:
@@ -365,7 +364,11 @@ class DiffioHook(BaseHook):
         """
 
         call = endpoints.get_generation_download(generation_id, project_id, download_type)
-        return self.get_conn().call(call, request_options)
+        link = self.get_conn().call(call, request_options)
+        # Here alone, where the user gets the link itself: Airflow's masker costs more with each secret.
+        for secret in models.secrets_of(link):
+            mask_secret(secret)
+        return link
 
     def download(
         self,
@@ -377,6 +380,7 @@ class DiffioHook(BaseHook):
         output_conn_id: str | None = None,
         overwrite: Literal["replace", "error"] = "replace",
         ready_timeout: float = DEFAULT_READY_TIMEOUT,
+        about_to_publish: Callable[[models.DownloadedFile], None] | None = None,
         request_options: Options = None,
     ) -> models.DownloadedFile:
         """
@@ -395,6 +399,7 @@ class DiffioHook(BaseHook):
         :param output_conn_id: connection that relative paths and stores are reached through.
         :param overwrite: ``replace`` what is there, or ``error`` if there is something.
         :param ready_timeout: seconds to wait for a file that is not there yet after completion.
+        :param about_to_publish: told what has arrived, right before it appears at the path.
         :param request_options: for each request.
         :return: the file: ``path``, ``size_bytes``, ``sha256``, ``mime_type``, ``file_name``, ...
         :raises DiffioInputError: before anything is asked, when the path or an argument cannot work.
@@ -419,6 +424,19 @@ class DiffioHook(BaseHook):
         link = get_link()
         file_name = storage.safe_file_name(link.file_name, f"{generation_id}.{_suffix(link.download_type)}")
         target = target.file(file_name)
+
+        def arrived(writer: storage.Writer) -> models.DownloadedFile:
+            return models.DownloadedFile(
+                path=writer.uri,
+                size_bytes=writer.size_bytes,
+                sha256=writer.sha256,
+                mime_type=link.mime_type,
+                file_name=file_name,
+                download_type=link.download_type,
+                generation_id=generation_id,
+                api_project_id=project_id,
+            )
+
         with target.writer(overwrite=overwrite == "replace") as writer:
             fetch = downloads.Fetch(
                 client,
@@ -429,18 +447,12 @@ class DiffioHook(BaseHook):
                 written_sha256=lambda: writer.sha256,
             )
             fetch.run(link)
+            if about_to_publish is not None:
+                writer.verify()
+                about_to_publish(arrived(writer))
         self.log.info("Wrote %s (%d bytes).", target.uri, writer.size_bytes)
         lineage.report_download(self, project_id, generation_id, target)
-        return models.DownloadedFile(
-            path=target.uri,
-            size_bytes=writer.size_bytes,
-            sha256=writer.sha256,
-            mime_type=link.mime_type,
-            file_name=file_name,
-            download_type=link.download_type,
-            generation_id=generation_id,
-            api_project_id=project_id,
-        )
+        return arrived(writer)
 
     def check_download(
         self,

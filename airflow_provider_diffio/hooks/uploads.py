@@ -76,6 +76,11 @@ class ProjectUpload:
             params=params,
         )
 
+    @property
+    def content_digest(self) -> str | None:
+        """The digest of what was uploaded, where it is known afterwards."""
+        return self._recording.content_digest if isinstance(self._recording, LocationSource) else None
+
     def run(self, on_created: OnCreated | None = None) -> models.Project:
         """
         Do it. When the upload's permission is refused or runs out, it is tried once more, in a new project.

@@ -14,7 +14,10 @@ from airflow_provider_diffio.api.polling import (
 )
 from airflow_provider_diffio.lineage import Dataset, Lineage, LineageTask
 from airflow_provider_diffio.operators.base import DiffioOperator
+from airflow_provider_diffio.steps.changes import ChangedInput
 from airflow_provider_diffio.steps.create_generation import (
+    DEFAULT_MAX_GENERATIONS,
+    Bounds,
     GenerationOptions,
     TaskIdentity,
     create_generation,
@@ -46,6 +49,12 @@ class DiffioCreateGenerationOperator(LineageTask, DiffioOperator):
     :param generation_params: passed on to the model, as ``params`` (templated). Not ``params``, which in
         Airflow are the parameters of the DAG.
     :param idempotency_key: your own key, 1 to 255 characters (templated).
+    :param max_generations: how many generations the task instance may start over all of its tries; 2 by
+        default: the first one, and one more after Diffio has reported a failure. 1 means never another one.
+        Before Airflow 3.3, which keeps no record, the failures that Diffio reports are counted.
+    :param on_changed_input: what to do when a retry has another input than the try that started a generation:
+        ``warn`` (the default) and start another one, or ``fail`` before anything is sent. Airflow 3.3 and
+        later notice it.
     :param wait_for_completion: whether to wait; otherwise a :class:`DiffioGenerationSensor` can.
     :param deferrable: wait on the triggerer, holding no worker. Default: ``[operators] default_deferrable``.
     :param poll_interval: seconds between polls at least; 5 by default.
@@ -54,6 +63,7 @@ class DiffioCreateGenerationOperator(LineageTask, DiffioOperator):
         collects it.
     :param diffio_conn_id: id of the Diffio connection (templated).
     :raises AirflowFailException: for what a retry cannot fix.
+    :raises DiffioGenerationLimitError: as an ``AirflowFailException``, when ``max_generations`` is reached.
     :raises DiffioGenerationFailedError: when Diffio reports the generation as failed.
     :raises DiffioGenerationTimeoutError: when it is not over in time.
     """
@@ -77,6 +87,8 @@ class DiffioCreateGenerationOperator(LineageTask, DiffioOperator):
         sampling: Mapping[str, Any] | None = None,
         generation_params: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
+        max_generations: int = DEFAULT_MAX_GENERATIONS,
+        on_changed_input: ChangedInput = "warn",
         wait_for_completion: bool = False,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         poll_interval: float = DEFAULT_POLL_INTERVAL,
@@ -90,6 +102,8 @@ class DiffioCreateGenerationOperator(LineageTask, DiffioOperator):
         self.sampling = sampling
         self.generation_params = generation_params
         self.idempotency_key = idempotency_key
+        self.max_generations = max_generations
+        self.on_changed_input = on_changed_input
         self.wait_for_completion = wait_for_completion
         self.deferrable = deferrable
         self.poll_interval = poll_interval
@@ -101,10 +115,11 @@ class DiffioCreateGenerationOperator(LineageTask, DiffioOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         with airflow_failures():
             check_waiting(self)
+            bounds = Bounds.of_task(self)
             options = GenerationOptions.of_task(self)
             project_id = read_project_id(self.project)
             generation = create_generation(
-                self.hook, project_id, options, TaskIdentity.of(context), TaskState.of(context)
+                self.hook, project_id, options, TaskIdentity.of(context), TaskState.of(context), bounds
             )
             self.generation = generation.to_value()
             if not self.wait_for_completion:

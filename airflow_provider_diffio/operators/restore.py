@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import conf
 
-from airflow_provider_diffio.api.errors import DiffioError
+from airflow_provider_diffio.api.errors import DiffioError, DiffioGenerationTimeoutError
 from airflow_provider_diffio.api.polling import (
     DEFAULT_MAX_POLL_INTERVAL,
     DEFAULT_POLL_INTERVAL,
@@ -20,7 +20,10 @@ from airflow_provider_diffio.links import DiffioRecordingLink, DiffioRestoredFil
 from airflow_provider_diffio.operators.base import DiffioOperator
 from airflow_provider_diffio.steps.asset_events import report_file
 from airflow_provider_diffio.steps.base import Overwrite
+from airflow_provider_diffio.steps.changes import ChangedInput
 from airflow_provider_diffio.steps.create_generation import (
+    DEFAULT_MAX_GENERATIONS,
+    Bounds,
     GenerationOptions,
     TaskIdentity,
     create_generation,
@@ -67,12 +70,19 @@ class DiffioRestoreOperator(LineageTask, DiffioOperator):
     :param output_conn_id: connection that the path is reached through (templated).
     :param overwrite: ``replace`` what is there (the default), ``skip`` or ``error``; see
         :class:`DiffioDownloadOperator`.
+    :param max_generations: how many generations the task instance may start over all of its tries; 2 by
+        default: the first one, and one more after Diffio has reported a failure. 1 means never another one.
+        Before Airflow 3.3, which keeps no record, it bounds the number of tries that may upload.
+    :param on_changed_input: what to do when a retry has another input than the try that started a generation:
+        ``warn`` (the default) and start another one, or ``fail`` before anything is sent. Airflow 3.3 and
+        later notice it.
     :param deferrable: wait on the triggerer, holding no worker. Default: ``[operators] default_deferrable``.
     :param poll_interval: seconds between polls at least; 5 by default.
     :param max_poll_interval: seconds between polls at most; 180 by default.
     :param timeout: seconds to wait for the generation; 6 hours by default.
     :param diffio_conn_id: id of the Diffio connection (templated).
     :raises AirflowFailException: for what a retry cannot fix; bad input before anything is sent.
+    :raises DiffioGenerationLimitError: as an ``AirflowFailException``, when ``max_generations`` is reached.
     :raises DiffioGenerationFailedError: when Diffio reports the generation as failed.
     :raises DiffioGenerationTimeoutError: when it is not over in time.
     """
@@ -123,6 +133,8 @@ class DiffioRestoreOperator(LineageTask, DiffioOperator):
         source_conn_id: str | None = None,
         output_conn_id: str | None = None,
         overwrite: Overwrite = "replace",
+        max_generations: int = DEFAULT_MAX_GENERATIONS,
+        on_changed_input: ChangedInput = "warn",
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         poll_interval: float = DEFAULT_POLL_INTERVAL,
         max_poll_interval: float = DEFAULT_MAX_POLL_INTERVAL,
@@ -144,6 +156,8 @@ class DiffioRestoreOperator(LineageTask, DiffioOperator):
         self.source_conn_id = source_conn_id
         self.output_conn_id = output_conn_id
         self.overwrite = overwrite
+        self.max_generations = max_generations
+        self.on_changed_input = on_changed_input
         self.deferrable = deferrable
         self.poll_interval = poll_interval
         self.max_poll_interval = max_poll_interval
@@ -152,18 +166,21 @@ class DiffioRestoreOperator(LineageTask, DiffioOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         show_none(self)
         with airflow_failures():
-            state = TaskState.of(context)
+            state = self._load_state(context)
             check_waiting(self)
+            bounds, task = Bounds.of_task(self), TaskIdentity.of(context)
             options = GenerationOptions.of_task(self)
             options.check()
             Destination.of_task(self).check(self.hook, state)
-            project = create_project(self.hook, Recording.of_task(self), state)
-            DiffioRecordingLink.show(self, context, self.source, self.source_conn_id)
-            generation = create_generation(
-                self.hook, project.api_project_id, options, TaskIdentity.of(context), state
+            bounds.check_try(self.hook, task, state)
+            project = create_project(
+                self.hook, Recording.of_task(self), state, on_changed_input=bounds.on_changed_input
             )
+            DiffioRecordingLink.show(self, context, self.source, self.source_conn_id)
+            generation = create_generation(self.hook, project.api_project_id, options, task, state, bounds)
             wait = wait_of_task(self, context, generation.generation_id, project.api_project_id)
-            wait_or_defer(self, wait, deferrable=self.deferrable)
+            with self._told_of_retries():
+                wait_or_defer(self, wait, deferrable=self.deferrable)
             return self._download(context, state, wait.generation_id, project.api_project_id)
 
     def execute_complete(
@@ -171,11 +188,33 @@ class DiffioRestoreOperator(LineageTask, DiffioOperator):
     ) -> dict[str, Any]:
         """Go on after the deferral: ask Diffio what became of the generation, and download it."""
         with airflow_failures():
-            resume(self, event, deferral)
+            state = self._load_state(context)
+            with self._told_of_retries():
+                resume(self, event, deferral)
             generation_id, project_id = event["generation_id"], event["project_id"]
             DiffioRecordingLink.show(self, context, self.source, self.source_conn_id)
             self._report_origin(project_id, generation_id)
-            return self._download(context, TaskState.of(context), generation_id, project_id)
+            return self._download(context, state, generation_id, project_id)
+
+    def _load_state(self, context: Context) -> TaskState:
+        state = TaskState.of(context)
+        self.recorded = state.outlives_the_try
+        return state
+
+    @contextmanager
+    def _told_of_retries(self) -> Iterator[None]:
+        """Say of a wait that ends too early what a retry of this task does."""
+        try:
+            yield
+        except DiffioGenerationTimeoutError as error:
+            if not self.recorded:
+                error.advice = (
+                    "It goes on at Diffio, and is billed once. Airflow before 3.3 keeps no record of it: a"
+                    " retry of this task uploads again and starts another one, which is billed too. Give the"
+                    " task a longer timeout, or collect this one by DiffioGenerationSensor and"
+                    " DiffioDownloadOperator."
+                )
+            raise
 
     def _report_origin(self, project_id: str, generation_id: str) -> None:
         """Tell lineage tools again what was uploaded: they see this phase of the task alone."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import conf
 
+from airflow_provider_diffio.api.clean_text import clean_value
 from airflow_provider_diffio.api.errors import DiffioInputError
 from airflow_provider_diffio.assets import receives_webhooks
 from airflow_provider_diffio.operators.base import DiffioOperator
@@ -65,8 +66,9 @@ class DiffioConfigureWebhookOperator(DiffioOperator):
                 mode=self.mode,
                 api_key_id=self.api_key_id,
             )
-        self.log.info("Diffio delivers %s to %s.", ", ".join(configured.event_types), configured.url)
-        return {**asdict(configured), "event_types": list(configured.event_types)}
+        value: dict[str, Any] = clean_value(asdict(configured))
+        self.log.info("Diffio delivers %s to %s.", ", ".join(value["event_types"]), value["url"])
+        return value
 
 
 class DiffioSendWebhookTestEventOperator(DiffioOperator):
@@ -113,8 +115,9 @@ class DiffioSendWebhookTestEventOperator(DiffioOperator):
                 api_key_id=self.api_key_id,
                 sample_payload=self.sample_payload,
             )
-        self.log.info("Diffio sends %s as %s.", sent.event_type, sent.svix_message_id)
-        return asdict(sent)
+        value: dict[str, Any] = clean_value(asdict(sent))
+        self.log.info("Diffio sends %s as %s.", value["event_type"], value["svix_message_id"])
+        return value
 
 
 def receiver_url(diffio_conn_id: str) -> str:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import logging
 
     from airflow_provider_diffio.hooks.diffio import DiffioHook
+    from airflow_provider_diffio.steps.changes import ChangedInput
 
 #: What to do with a file that is there: replace it; keep it when it is the one that an earlier try of this
 #: task wrote, and replace it otherwise; or fail, unless it is that one.
@@ -29,6 +30,8 @@ class DiffioTask:
     log: logging.Logger
     #: The generation that this try has started or waits for, as soon as it is known.
     generation_in_flight: str | None = None
+    #: Whether the next try of the task finds that generation, and starts none.
+    recorded: bool = True
     #: The addresses of this task's links, as far as this phase of it knows them.
     shown_links: Mapping[str, str] = MappingProxyType({})
 
@@ -41,7 +44,7 @@ class DiffioTask:
 
     def on_kill(self) -> None:
         """Say what goes on at Diffio: it has no cancel, and evictions and hand-overs come here, too."""
-        self.log.warning("%s", kill_notice(self.generation_in_flight))
+        self.log.warning("%s", kill_notice(self.generation_in_flight, recorded=self.recorded))
 
     def _use_default_retry_policy(self) -> None:
         """Let errors of ours decide about retries where Airflow asks, unless the user decided."""
@@ -72,6 +75,13 @@ class StartingTask(Protocol):
 
     @property
     def hook(self) -> DiffioHook: ...
+
+
+class BoundedTask(Protocol):
+    """A task that may start so many generations."""
+
+    max_generations: int
+    on_changed_input: ChangedInput
 
 
 class WritingTask(LinkedTask, Protocol):

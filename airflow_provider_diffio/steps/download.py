@@ -8,7 +8,13 @@ from airflow_provider_diffio.api.errors import DiffioInputError
 from airflow_provider_diffio.api.models import DownloadedFile
 from airflow_provider_diffio.api.polling import DEFAULT_READY_TIMEOUT
 from airflow_provider_diffio.steps.base import Overwrite
-from airflow_provider_diffio.steps.restoration import Download, RestorationStore, fingerprint
+from airflow_provider_diffio.steps.failures import after_start
+from airflow_provider_diffio.steps.restoration import (
+    Download,
+    Fingerprint,
+    RestorationStore,
+    fingerprint,
+)
 
 if TYPE_CHECKING:
     from airflow_provider_diffio.hooks.diffio import DiffioHook
@@ -39,25 +45,25 @@ class Destination(NamedTuple):
         Refuse what could not be written, without asking Diffio and before a generation is started.
 
         :raises DiffioInputError: when a part of it cannot work, or there is a file that must not be replaced
-            and that no earlier try of this task can have written.
+            and that no earlier try of this task has written.
         """
         if self.overwrite not in ("replace", "skip", "error"):
             raise DiffioInputError(
                 f"overwrite must be 'replace', 'skip' or 'error', not {self.overwrite!r:.40}."
             )
         target = hook.check_download(self.path, self.download_type, self.output_conn_id)
-        if self.overwrite == "error" and target.exists() and not store.load().download:
+        if self.overwrite == "error" and target.exists() and not _kept(target, store.load().download):
             raise DiffioInputError(f"{target.uri} exists already, and overwrite is 'error'.")
         return target
 
-    def fingerprint(self, generation_id: str, uri: str) -> str:
+    def fingerprint(self, generation_id: str, uri: str) -> Fingerprint:
         """
-        Return the digest that tells this file at this place from any other.
+        Return what tells this file at this place from any other.
 
         :param generation_id: what is downloaded.
         :param uri: where the path leads.
         """
-        return fingerprint(generation_id=generation_id, download_type=self.download_type, uri=uri)
+        return fingerprint(generation_id=generation_id, download_type=self.download_type, path=uri)
 
 
 def download(
@@ -78,35 +84,37 @@ def download(
     :param destination: where it goes.
     :param store: what earlier tries recorded.
     :param ready_timeout: seconds to wait for a file that Diffio is still putting in place; 120 by default.
-    :raises DiffioInputError: before anything is asked, when the destination cannot work.
+    :raises DiffioInputError: when the destination cannot work.
     :raises DiffioError: when it did not work; nothing incomplete is left.
     """
-    target = destination.check(hook, store)
-    given = destination.fingerprint(generation_id, target.uri)
-    known = store.load().download_of(given)
-    if destination.overwrite != "replace" and (kept := _kept(target, known)):
-        hook.log.info("%s is the whole file already; nothing is fetched.", kept.path)
-        return kept
-    # What an earlier try began to write, where there was nothing before, is ours to replace.
-    refuse = destination.overwrite == "error" and not known
-    if refuse and target.exists():
-        raise DiffioInputError(f"{target.uri} exists already, and overwrite is 'error'.")
-    store.save_result(store.load().download_begun(given))
-    file = hook.download(
-        generation_id,
-        project_id,
-        target,
-        destination.download_type,
-        overwrite="error" if refuse else "replace",
-        ready_timeout=ready_timeout,
-    )
-    store.save_result(store.load().downloaded(given, file))
-    return file
+    with after_start(generation_id, project_id):
+        target = destination.check(hook, store)
+        given = destination.fingerprint(generation_id, target.uri)
+        known = store.load().download_of(given)
+        if destination.overwrite != "replace" and (kept := _kept(target, known)):
+            hook.log.info("%s is the whole file already; nothing is fetched.", kept.path)
+            return kept
+
+        def about_to_publish(file: DownloadedFile) -> None:
+            # Only what it holds tells a file of ours from somebody else's, should this process die now.
+            store.save_result(store.load().download_ready(given, file))
+
+        file = hook.download(
+            generation_id,
+            project_id,
+            target,
+            destination.download_type,
+            overwrite="error" if destination.overwrite == "error" else "replace",
+            ready_timeout=ready_timeout,
+            about_to_publish=about_to_publish,
+        )
+        store.save_result(store.load().downloaded(given, file))
+        return file
 
 
 def _kept(target: Location, known: Download | None) -> DownloadedFile | None:
-    """Return the recorded file, if it is still there with the recorded size and digest."""
-    if known is None or known.file is None:
+    """Return the file that an earlier try wrote, if it is still there with its size and digest."""
+    if known is None:
         return None
     file = known.file
     location = target.file(file.file_name)

@@ -49,6 +49,11 @@ class TaskState:
         """Return the record of the task instance that runs in ``context``."""
         return cls(_compat.task_state_store(context))
 
+    @property
+    def outlives_the_try(self) -> bool:
+        """Whether a later try finds what this one stores."""
+        return self._store is not None
+
     def load(self) -> Restoration:
         """
         Return the record; an empty one where nothing was recorded.

@@ -21,6 +21,8 @@ _PASSING_CODES = frozenset(
     {
         "BadDigest",
         "ExpiredToken",
+        "ExpiredTokenException",
+        "RequestExpired",
         "IncompleteBody",
         "InvalidPart",
         "NoSuchUpload",
@@ -40,15 +42,35 @@ _LASTING_ERRNOS = frozenset(
         errno.ENOTSUP,
         errno.EPERM,
         errno.EROFS,
+        errno.EXDEV,
     }
 )
-_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
 #: OSErrors that some libraries raise without an error number.
 _LASTING_CLASSES = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
 #: Faults of the caller, the settings or a library: a second try ends the same way.
 _FAULTS = (AttributeError, ImportError, LookupError, NotImplementedError, TypeError, ValueError)
-#: botocore's errors, by name: the library may not be installed.
-_MISSING_CREDENTIALS = frozenset({"NoCredentialsError", "PartialCredentialsError", "ProfileNotFound"})
+#: Errors of botocore, google-auth and azure-identity, by name: the library may not be installed.
+_MISSING_CREDENTIALS = frozenset(
+    {
+        "NoCredentialsError",
+        "PartialCredentialsError",
+        "ProfileNotFound",
+        "DefaultCredentialsError",
+        "CredentialUnavailableError",
+    }
+)
+#: asyncssh's errors, by name, that a second try meets again.
+_LASTING_SSH = frozenset(
+    {
+        "HostKeyNotVerifiable",
+        "IllegalUserName",
+        "KeyEncryptionError",
+        "KeyExchangeFailed",
+        "KeyImportError",
+        "PermissionDenied",
+        "ProtocolNotSupported",
+    }
+)
 
 _SECRETS = (
     (re.compile(r"(?<=\w)\?[^\s'\")>]+"), "?..."),
@@ -64,11 +86,44 @@ _SECRETS = (
 _LONGEST_REASON = 300
 
 _ADVICE_CREDENTIALS = "Give the connection credentials, or the worker an identity that the store knows."
+_ADVICE_EXPIRED = "The store's temporary credentials have expired. Renew them; a retry then works."
 _ADVICE_EXISTS = "Allow overwriting, or choose another path."
-_ADVICE_DIRECTORY = "It is a directory: name a file in it, or end the path with '/'."
 _ADVICE_MISSING = "Check the path, and that its bucket or directory exists."
 _ADVICE_PERMISSION = "Let the connection's identity, or the worker's user, read and write there."
+_ADVICE_UNSUITABLE = "Choose a path on another filesystem or store, which supports this."
+_ADVICE_LIBRARY = "Check the path, the connection's fields and the installed version of the store's library."
 _ADVICE_FULL = "Free some space there; a retry transfers it again."
+_ADVICE_BY_ERRNO = {
+    errno.EACCES: _ADVICE_PERMISSION,
+    errno.EPERM: _ADVICE_PERMISSION,
+    errno.EISDIR: "It is a directory: name a file in it, or end the path with '/'.",
+    errno.ENOTDIR: "Correct the path: a part of it before the last '/' is not a directory.",
+    errno.EEXIST: _ADVICE_EXISTS,
+    errno.ENOENT: _ADVICE_MISSING,
+    errno.ELOOP: "Symbolic links in the path lead in a circle: correct them, or choose another path.",
+    errno.EROFS: "It is mounted read-only: mount it for writing, or choose another path.",
+    errno.ENAMETOOLONG: "Choose a shorter file name.",
+    errno.ENOSPC: _ADVICE_FULL,
+    errno.EDQUOT: _ADVICE_FULL,
+    errno.EINVAL: _ADVICE_UNSUITABLE,
+    errno.ENOSYS: _ADVICE_UNSUITABLE,
+    errno.ENOTSUP: _ADVICE_UNSUITABLE,
+    errno.EXDEV: _ADVICE_UNSUITABLE,
+}
+_ADVICE_BY_STATUS = {
+    401: _ADVICE_PERMISSION,
+    403: _ADVICE_PERMISSION,
+    404: _ADVICE_MISSING,
+}
+#: What the classes say that libraries raise without an error number.
+_ERRNO_BY_CLASS = {
+    FileExistsError: errno.EEXIST,
+    FileNotFoundError: errno.ENOENT,
+    IsADirectoryError: errno.EISDIR,
+    NotADirectoryError: errno.ENOTDIR,
+    PermissionError: errno.EACCES,
+}
+_EXPIRED_CODES = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired"})
 
 
 @contextmanager
@@ -103,7 +158,7 @@ def store_failure(error: Exception, action: str, uri: str) -> DiffioError:
     if type(error).__name__ == "FileExpired":
         return DiffioSourceChangedError(message)
     advice = _advice(error)
-    if _is_lasting(error):
+    if is_lasting(error):
         return DiffioInputError(message, advice=advice or _ADVICE_MISSING)
     return DiffioTransferError(message, advice=advice)
 
@@ -131,29 +186,42 @@ def cause_of(error: Exception) -> Exception | None:
     return error
 
 
-def _is_lasting(error: Exception) -> bool:
+def is_lasting(error: Exception) -> bool:
+    """Tell whether a second try would end the same way, as far as a store's exception shows it."""
     status, code = _response(error)
     if code in _PASSING_CODES:
         return False
+    if isinstance(error, FileExistsError) and status in (None, 409):  # Azure's 409 says that it exists
+        return True
     if status is not None:
         return 400 <= status < 500 and status not in _PASSING_STATUSES
-    if isinstance(error, (*_LASTING_CLASSES, FileExistsError, *_FAULTS)):
+    if isinstance(error, (*_LASTING_CLASSES, *_FAULTS)):
         return True
     if isinstance(error, OSError):
         return error.errno in _LASTING_ERRNOS
-    return type(error).__name__ in _MISSING_CREDENTIALS
+    return type(error).__name__ in _MISSING_CREDENTIALS | _LASTING_SSH
 
 
 def _advice(error: Exception) -> str | None:
-    if isinstance(error, FileExistsError) or _response(error)[0] == 412:
+    status, code = _response(error)
+    if code in _EXPIRED_CODES:
+        return _ADVICE_EXPIRED
+    if status == 412 or isinstance(error, FileExistsError):
         return _ADVICE_EXISTS
-    if isinstance(error, PermissionError) or _response(error)[0] in (401, 403):
-        return _ADVICE_PERMISSION
-    if isinstance(error, IsADirectoryError):
-        return _ADVICE_DIRECTORY
-    if isinstance(error, OSError) and error.errno in _FULL_ERRNOS:
-        return _ADVICE_FULL
-    return _ADVICE_CREDENTIALS if type(error).__name__ in _MISSING_CREDENTIALS else None
+    if isinstance(error, OSError) and (number := _errno(error)) in _ADVICE_BY_ERRNO:
+        return _ADVICE_BY_ERRNO[number]
+    if status in _ADVICE_BY_STATUS:
+        return _ADVICE_BY_STATUS[status]
+    if type(error).__name__ in _MISSING_CREDENTIALS:
+        return _ADVICE_CREDENTIALS
+    return _ADVICE_LIBRARY if isinstance(error, _FAULTS) else None
+
+
+def _errno(error: OSError) -> int:
+    for cls, number in _ERRNO_BY_CLASS.items():
+        if isinstance(error, cls):
+            return error.errno or number
+    return error.errno or 0
 
 
 def _response(error: BaseException) -> tuple[int | None, str | None]:

@@ -8,12 +8,14 @@ import io
 import logging
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import suppress
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from airflow_provider_diffio.api.errors import DiffioError
 from airflow_provider_diffio.storage.background import BackgroundWorker
 from airflow_provider_diffio.storage.errors import already_there
 from airflow_provider_diffio.storage.location import FileFacts, Location
@@ -29,10 +31,17 @@ _PIECE_BYTES = 32 * 2**10
 #: Write-back to the disk starts after this many bytes, instead of with all of them at the end.
 _SYNC_BYTES = 64 * 2**20
 _write_back = getattr(os, "fdatasync", os.fsync)  # macOS lacks the former
+#: The errors of filesystems that cannot sync; they write when they see fit.
+_NO_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 #: The errors of filesystems without hard links.
 _NO_HARD_LINKS = frozenset(
     {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 )
+#: Stands for the file that is to be written in a directory, where its name is not known yet.
+_PROBE_NAME = ".diffio-probe"
+#: Pauses in seconds before a rename is tried again: some mounts rename no open file, and learn late of a
+#: close.
+_RENAME_PAUSES = (0.0, 0.05, 0.2, 0.75)
 
 
 @dataclass(frozen=True)
@@ -83,6 +92,17 @@ class LocalLocation(Location):
     def _sink(self, overwrite: bool) -> Sink:
         return LocalSink(self.path, overwrite=overwrite)
 
+    def _probe(self) -> None:
+        """Write a hidden file, rename it and remove it: what a download will do, without its bytes."""
+        target = self.path / _PROBE_NAME if self.is_directory_like else self.path
+        sink = LocalSink(target, overwrite=True)
+        try:
+            sink.open()
+            sink.write(b"?")
+            sink.try_rename()
+        finally:
+            sink.discard()
+
 
 class LocalSink:
     """
@@ -99,7 +119,7 @@ class LocalSink:
         self._target = target
         self._overwrite = overwrite
         self._part = target.with_name(part_name(target.name))
-        self._file: io.BufferedWriter | None = None
+        self._file: io.BufferedWriter | io.FileIO | None = None
         self._created = False
         self._unsynced = 0
         self._syncing = BackgroundWorker("diffio-sync")
@@ -108,13 +128,14 @@ class LocalSink:
         """Create the directories and the hidden file, with the permissions of the umask."""
         _remove_abandoned(self._target)
         self._check_target()
-        self._target.parent.mkdir(parents=True, exist_ok=True)
+        _make_directories(self._target.parent)
         self._created = True  # from here on the file may exist, even if an interrupt hits in between
         self._file = self._part.open("xb")
         while not _lock(self._file.fileno(), self._part):
             # Another writer removed it between its creation and the lock.
             self.discard()
             self._part = self._target.with_name(part_name(self._target.name))
+            self._created = True
             self._file = self._part.open("xb")
 
     def write(self, block: bytes) -> None:
@@ -125,29 +146,68 @@ class LocalSink:
         self._unsynced += len(block)
         if self._unsynced >= _SYNC_BYTES and not self._syncing.is_busy:
             self._unsynced = 0
-            self._syncing.start(_write_back, self._handle.fileno())
+            self._syncing.start(_start_write_back, self._handle.fileno())
 
     def publish(self) -> None:
-        """Sync the bytes to the disk, then rename the file."""
-        self._syncing.wait()  # the kernel reports a failed write-back once: the last fsync may not know of it
-        self._handle.flush()
-        os.fsync(self._handle.fileno())
+        """Sync the bytes to the disk, close the file, then rename it."""
+        self._finish()
         self._check_target()
-        if self._overwrite:
-            self._part.replace(self._target)
-        else:
-            self._link()
+        self._without_lock_if_need_be(self._replace if self._overwrite else self._link)
         self._created = False
+        self._unlock()
+        _sync_directories(self._target.parent)
+
+    def try_rename(self) -> None:
+        """Rename the hidden file to another hidden name: no file of that name can exist."""
+        self._finish()
+        part, self._part = self._part, self._target.with_name(part_name(self._target.name))
+        try:
+            self._without_lock_if_need_be(lambda: part.replace(self._part))
+        except OSError as error:
+            with suppress(OSError):
+                part.unlink()
+            if error.errno in _NO_HARD_LINKS:
+                raise OSError(error.errno, f"This filesystem renames no file ({error.strerror})") from error
+            raise
+
+    def _finish(self) -> None:
+        """Sync and close. The file stays locked by a second descriptor, which another writer respects."""
+        self._syncing.wait()  # the kernel reports a failed write-back once: the last fsync may not know of it
         self._syncing.end()
-        self._handle.close()  # this releases the lock, which the file needs until it has its name
-        _sync_directory(self._target.parent)
+        self._handle.flush()
+        with _sync_is_optional():
+            os.fsync(self._handle.fileno())
+        holder = io.FileIO(os.dup(self._handle.fileno()))
+        try:
+            self._handle.close()  # some mounts report only here that the bytes did not arrive
+        finally:
+            self._file = holder
+
+    def _without_lock_if_need_be(self, rename: Callable[[], object]) -> None:
+        """Rename under the lock, or where a mount renames no open file, right after the lock is gone."""
+        try:
+            rename()
+            return
+        except (DiffioError, FileNotFoundError):
+            raise
+        except OSError:
+            self._unlock()
+        for pause in _RENAME_PAUSES:
+            time.sleep(pause)
+            with suppress(OSError):
+                rename()
+                return
+        rename()
+
+    def _unlock(self) -> None:
+        if self._file is not None:
+            with suppress(OSError):  # a full disk: closing flushes
+                self._file.close()
 
     def discard(self) -> None:
         """Remove the hidden file."""
         self._syncing.end()  # before the descriptor can be reused for another file
-        if self._file is not None:
-            with suppress(OSError):  # a full disk: closing flushes
-                self._file.close()
+        self._unlock()
         if self._created:
             try:
                 self._part.unlink(missing_ok=True)
@@ -156,15 +216,22 @@ class LocalSink:
 
     @property
     def _handle(self) -> io.BufferedWriter:
-        if self._file is None:
-            raise ValueError("The file is not open.")
+        if not isinstance(self._file, io.BufferedWriter):
+            raise ValueError("The file is not open.")  # noqa: TRY004 -- as Python's own files do
         return self._file
 
     def _check_target(self) -> None:
-        if self._target.is_dir() and not self._target.is_symlink():
+        try:
+            status = self._target.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        if stat.S_ISDIR(status.st_mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(self._target))
-        if not self._overwrite and os.path.lexists(self._target):
+        if not self._overwrite:
             raise already_there(str(self._target))
+
+    def _replace(self) -> None:
+        self._part.replace(self._target)
 
     def _link(self) -> None:
         """Give the file its name unless the name is taken. A rename would replace the other file."""
@@ -176,9 +243,12 @@ class LocalSink:
             if error.errno not in _NO_HARD_LINKS:
                 raise
             # The check a moment ago has to suffice: reserving the name first would show an empty file.
-            self._part.replace(self._target)
-        else:
+            self._replace()
+            return
+        try:
             self._part.unlink()
+        except OSError as error:
+            log.warning("Could not remove the temporary file %s: %s", self._part, error)
 
 
 def _lock(descriptor: int, path: Path) -> bool:
@@ -236,11 +306,57 @@ def _files_below(directory: Path, root: Path, prefix: str, recursive: bool) -> I
             yield f"{prefix}{entry.name}", LocalLocation.of(path)
 
 
+def _make_directories(directory: Path) -> None:
+    """Make what is missing of a directory's path, and name what is in the way if it cannot be."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        for parent in (directory, *directory.parents):
+            if os.path.lexists(parent) and not parent.is_dir():
+                kind = "a dead symbolic link" if parent.is_symlink() else "a file, not a directory"
+                raise NotADirectoryError(errno.ENOTDIR, f"{parent} is {kind}") from None
+        raise
+
+
+@contextmanager
+def _sync_is_optional() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
+
+
+def _start_write_back(descriptor: int) -> None:
+    with _sync_is_optional():
+        _write_back(descriptor)
+
+
+def _sync_directories(directory: Path) -> None:
+    """
+    Make a new name survive a power cut: in its directory, and that directory in those above it.
+
+    All up to the mount point, since a killed process may have made one of them and not synced it. To sync a
+    directory that has not changed costs some microseconds.
+    """
+    current = Path(os.path.realpath(directory))
+    for above in (current, *current.parents):
+        _sync_directory(above)
+        if above.is_mount():
+            return
+
+
 def _sync_directory(directory: Path) -> None:
-    """Make the new name survive a power cut, where the filesystem supports that."""
-    with suppress(OSError):
+    try:
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:
+    except OSError:  # it cannot be read, only be passed through
+        return
+    try:
+        with _sync_is_optional():
             os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    except OSError as error:
+        log.warning(
+            "A power cut may undo the last change in %s, which could not be synced: %s", directory, error
+        )
+    finally:
+        os.close(descriptor)

@@ -27,10 +27,13 @@ class FileFacts:
 
     :ivar size_bytes: its length.
     :ivar version: what the store changes with the content: an ETag, a generation or a time.
+    :ivar encoding: the content encoding that the store removes when the file is read, such as ``gzip``; None
+        where it gives the bytes as they are.
     """
 
     size_bytes: int
     version: str
+    encoding: str | None = None
 
 
 @dataclass(frozen=True)
@@ -184,10 +187,31 @@ class Location(ABC):
         self._require_file()
         return publishing(self._sink(overwrite), self.uri)
 
+    def check_writable(self) -> None:
+        """
+        Make sure that a file can be written here, as far as that can be known without writing it.
+
+        Call it before money is spent. It does what costs little and is undone at once: on a disk or an SFTP
+        server it makes missing directories, writes a hidden file of one byte, renames it and removes it; of
+        an object store it asks whether the bucket exists. A file that exists here is left alone.
+
+        :raises DiffioInputError: when it cannot be written: a directory without a final ``/``, a file in
+            place of a directory, no permission, a read-only or unsuitable filesystem, no such bucket.
+        :raises DiffioTransferError: when it may be possible later: a full disk, a store that is away.
+        """
+        with store_failures("write", self.uri):
+            self._probe()
+
     def _facts(self) -> FileFacts:
         self._require_file()
         with store_failures("check", self.uri):
-            return self._stat()
+            facts = self._stat()
+        if facts.encoding not in (None, "identity"):
+            raise DiffioInputError(
+                f"{self.uri} has the content encoding {facts.encoding!r}, so its real length is unknown.",
+                advice="Store it again without that encoding.",
+            )
+        return facts
 
     def _require_file(self) -> None:
         if self.is_directory_like:
@@ -211,3 +235,7 @@ class Location(ABC):
 
     @abstractmethod
     def _sink(self, overwrite: bool) -> Sink: ...
+
+    @abstractmethod
+    def _probe(self) -> None:
+        """Try cheaply whether a file can be written here; raise if not."""

@@ -8,13 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_diffio._compat import open_filesystem
-from airflow_provider_diffio.api.errors import DiffioConfigurationError, DiffioInputError
-from airflow_provider_diffio.storage.errors import cause_of, reason_of
+from airflow_provider_diffio.api.errors import (
+    DiffioConfigurationError,
+    DiffioError,
+    DiffioInputError,
+    DiffioTransferError,
+)
+from airflow_provider_diffio.storage.errors import cause_of, is_lasting, reason_of
 from airflow_provider_diffio.storage.file_names import check_printable, relative_parts
+from airflow_provider_diffio.storage.filesystems import FixedStore, Store, attach, literal_key
 from airflow_provider_diffio.storage.local import LocalLocation
 from airflow_provider_diffio.storage.location import Location
 from airflow_provider_diffio.storage.remote import RemoteLocation
+from airflow_provider_diffio.storage.sftp import SftpLocation, SftpStore
 
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?:(?P<user>[^/@]*)@)?(?P<rest>.*)", re.DOTALL)
 #: ``s3:/bucket``, ``C:/data``: neither a URL nor meant as a relative path.
@@ -28,6 +34,16 @@ _EXTRAS_BY_SCHEME = {
 }
 #: In these the first part of the path is a bucket or container.
 _BUCKET_SCHEMES = frozenset(scheme for scheme, extra in _EXTRAS_BY_SCHEME.items() if extra != "sftp")
+_SFTP_SCHEMES = frozenset(_EXTRAS_BY_SCHEME) - _BUCKET_SCHEMES
+#: What follows the host in ``sftp://host:2222``, and an access point of S3: other colons hint at a secret.
+_COLON_OF_A_PLACE = re.compile(r"[^:]*:\d+|arn:[\w:.-]+|\[[0-9A-Fa-f:.]+\](:\d+)?")
+_HOST = re.compile(r"(?P<host>\[[^\]]*\]|[^:]*)(?::(?P<port>\d+))?")
+_ADVICE_FIELDS = {
+    "sftp": "Check the connection's host, port and login, and its password, or in the extra 'key_file' or"
+    " 'private_key'.",
+    "microsoft-azure": "Set in the connection's extra 'connection_string'; or 'account_name' and, beside it,"
+    " 'account_key', 'sas_token', or 'tenant_id' with the client's id and secret as login and password.",
+}
 #: These connections say where files are, but hold no credentials of a store.
 _TYPES_WITHOUT_ACCESS = frozenset({"fs", "diffio"})
 #: These connections stand for another machine, so a plain path as their root is ambiguous.
@@ -78,18 +94,20 @@ def resolve(
     """
     text = _text(path)
     if url := _URL.fullmatch(text):
+        if url["scheme"].lower() == "file":
+            return _local(_file_path(url), has_root=bool(conn_id or default_root))
         return _resolve_url(url, conn_id, connect=connect)
     if _ALMOST_A_URL.match(text):
         raise DiffioInputError(
-            f"{text!r} is neither a URL nor a path on this machine.",
+            f"{_without_secret(text)!r} is neither a URL nor a path on this machine.",
             advice="A URL has two slashes after the colon, as in s3://bucket/key.",
         )
     if text.startswith("/"):
-        return _local(text)
+        return _local(text, has_root=bool(conn_id or default_root))
     root = _root_of_connection(conn_id) if conn_id else _default_root(default_root, default_root_name)
     if root is None:
         raise DiffioInputError(
-            f"{text!r} is a relative path, and no root is set.",
+            f"{_without_secret(text)!r} is a relative path, and no root is set.",
             advice=f"Set {default_root_name}, name a connection with a root, or write an absolute path.",
         )
     return _below(root, text, connect=connect)
@@ -119,7 +137,11 @@ def _text(path: object) -> str:
     return text
 
 
-def _local(text: str) -> LocalLocation:
+def _local(text: str, *, has_root: bool) -> LocalLocation:
+    if has_root and ".." in text.split("/"):
+        raise DiffioInputError(
+            f"{text!r} holds '..', which could lead anywhere.", advice="Write the path without it."
+        )
     return LocalLocation.of(Path(text), is_directory_like=text.endswith("/"))
 
 
@@ -145,18 +167,25 @@ def _below(root: _Root, text: str, *, connect: bool) -> Location:
 
 
 def _resolve_url(url: re.Match[str], conn_id: str | None, *, connect: bool) -> Location:
-    if url["scheme"].lower() == "file":
-        return _local(_file_path(url))
     scheme, rest = url["scheme"].lower(), url["rest"]
     user = _checked_user(url)
     uri = f"{scheme}://{rest}"
     _check_key(scheme, rest, uri)
-    fs = _filesystem(scheme, user or _lent(conn_id), uri, stated=bool(user)) if connect else None
-    key = rest if fs is None or scheme in _BUCKET_SCHEMES else str(fs._strip_protocol(uri))
+    store = _store(scheme, user or _lent(conn_id), rest, uri, stated=bool(user)) if connect else None
+    key = _key(scheme, rest, uri, store)
     bucket_alone = scheme in _BUCKET_SCHEMES and "/" not in rest
-    return RemoteLocation(
-        uri=uri, is_directory_like=uri.endswith("/") or bucket_alone, key=key.rstrip("/") or "/", fs=fs
+    kind = SftpLocation if isinstance(store, SftpStore) else RemoteLocation
+    return kind(
+        uri=uri, is_directory_like=uri.endswith("/") or bucket_alone, key=key.rstrip("/") or "/", store=store
     )
+
+
+def _key(scheme: str, rest: str, uri: str, store: Store | None) -> str:
+    if scheme in _SFTP_SCHEMES:
+        return "/" + rest.partition("/")[2]
+    if store is None or scheme in _BUCKET_SCHEMES:
+        return rest
+    return literal_key(store.fs, uri, rest)
 
 
 def _match_url(text: str) -> re.Match[str]:
@@ -177,13 +206,19 @@ def _file_path(url: re.Match[str]) -> str:
 
 
 def _checked_user(url: re.Match[str]) -> str | None:
-    user = url["user"]
-    if user and ":" in user:
+    user, authority = url["user"], url["rest"].partition("/")[0]
+    # A secret may hold '/' and '@' itself, so nothing of the URL is shown.
+    if (user and ":" in user) or (":" in authority and not _COLON_OF_A_PLACE.fullmatch(authority)):
         raise DiffioInputError(
-            f"The URL {url['scheme']}://...@{url['rest']} seems to hold a key or password.",
+            f"A {url['scheme']}:// URL seems to hold a key or password.",
             advice="Put it into an Airflow connection and write that connection's id before the @.",
         )
     return user or None
+
+
+def _without_secret(text: str) -> str:
+    """Hide what may be a password: all between the first ':' and the last '@'."""
+    return re.sub(r":.*@", ":...@", text, flags=re.DOTALL)
 
 
 def _check_key(scheme: str, rest: str, uri: str) -> None:
@@ -202,9 +237,9 @@ def _lent(conn_id: str | None) -> str | None:
     return conn_id
 
 
-def _filesystem(scheme: str, conn_id: str | None, uri: str, *, stated: bool) -> Any:
+def _store(scheme: str, conn_id: str | None, rest: str, uri: str, *, stated: bool) -> Store:
     """
-    Return fsspec's filesystem with the connection's credentials.
+    Connect to a store with the connection's credentials.
 
     ``ObjectStoragePath`` would continue without credentials when this fails, and the amazon provider when the
     connection does not exist.
@@ -215,16 +250,36 @@ def _filesystem(scheme: str, conn_id: str | None, uri: str, *, stated: bool) -> 
             f" connection, which gives no access to {scheme}.",
             advice="Name a connection that holds the store's credentials.",
         )
+    if scheme in _SFTP_SCHEMES and conn_id:
+        _check_host(_connection(conn_id), rest.partition("/")[0])
     try:
-        return open_filesystem(scheme, conn_id)
+        if scheme in _SFTP_SCHEMES:
+            return SftpStore.of(scheme, conn_id, uri)
+        return FixedStore(attach(scheme, conn_id))
+    except DiffioError:
+        raise
     except ImportError as error:
         raise _unserved(scheme, f"its library is missing: {error}") from error
     except ValueError as error:
         if "No filesystem registered" in str(error):
             raise _unserved(scheme, "no installed provider serves it") from None
-        raise _unusable(conn_id, uri, error) from cause_of(error)
+        raise _unusable(scheme, conn_id, uri, error) from cause_of(error)
     except Exception as error:
-        raise _unusable(conn_id, uri, error) from cause_of(error)
+        raise _unusable(scheme, conn_id, uri, error) from cause_of(error)
+
+
+def _check_host(connection: Any, stated: str) -> None:
+    """Refuse a URL whose host is not the connection's, to which it would go all the same."""
+    parts = _HOST.fullmatch(stated)
+    host, port = (parts["host"].strip("[]"), parts["port"]) if parts else (stated, None)
+    own_port = connection.port or 22
+    if (host and host.lower() != str(connection.host).lower()) or (port and int(port) != own_port):
+        place = f"{connection.host}:{own_port}"
+        raise DiffioInputError(
+            f"The URL names the host {stated!r}, but the connection {connection.conn_id!r} leads to {place}.",
+            advice=f"Leave the host out, as in sftp://{connection.conn_id}@/directory/file, or name another"
+            " connection.",
+        )
 
 
 def _unserved(scheme: str, reason: str) -> DiffioInputError:
@@ -287,9 +342,10 @@ def _aws_bucket(extra: dict[str, Any]) -> str | None:
     return str(bucket) if bucket else None
 
 
-def _unusable(conn_id: str | None, uri: str, error: Exception) -> DiffioConfigurationError:
+def _unusable(scheme: str, conn_id: str | None, uri: str, error: Exception) -> DiffioError:
     way = f"the connection {conn_id!r}" if conn_id else "the worker's own credentials"
-    return DiffioConfigurationError(
-        f"Could not reach the store of {uri} by {way}: {reason_of(error)}.",
-        advice="Check the connection's fields.",
-    )
+    message = f"Could not reach the store of {uri} by {way}: {reason_of(error)}."
+    if not is_lasting(error):
+        return DiffioTransferError(message, advice="Check whether the store is up; a retry connects again.")
+    advice = _ADVICE_FIELDS.get(_EXTRAS_BY_SCHEME.get(scheme, ""), "Check the connection's fields.")
+    return DiffioConfigurationError(message, advice=advice)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from airflow_provider_diffio.storage.errors import already_there, store_failures
+from airflow_provider_diffio.storage.filesystems import Store, full_name, kind_of
 from airflow_provider_diffio.storage.location import FileFacts, Location
 from airflow_provider_diffio.storage.writer import WRITE_BLOCK_BYTES, Sink, part_name
 
@@ -36,6 +37,9 @@ _UPLOADING = {
 #: visible while they are written.
 _UPLOADS = frozenset({"s3fs.core.S3File", "gcsfs.core.GCSFile", "adlfs.spec.AzureBlobFile"})
 
+#: Stands for the file that is to be written in a directory, where its name is not known yet.
+_PROBE_NAME = ".diffio-probe"
+
 #: The keys of ``info()`` that hold a file's version, the most reliable first.
 _VERSION_KEYS = (
     "ETag",
@@ -56,20 +60,26 @@ class RemoteLocation(Location):
     """A file or directory in a store that fsspec serves."""
 
     key: str
-    fs: Any = field(repr=False, compare=False)
+    store: Store | None = field(repr=False, compare=False)
+
+    @property
+    def fs(self) -> Any:
+        """fsspec's filesystem; None for a location that is not connected."""
+        return None if self.store is None else self.store.fs
 
     def _stat(self) -> FileFacts:
         info = self._info()
         if info.get("type") == "directory":
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        return FileFacts(size_bytes=int(info["size"]), version=_version(info))
+        settings = info.get("content_settings") or {}
+        encoding = info.get("contentEncoding") or settings.get("content_encoding")
+        return FileFacts(size_bytes=int(info["size"]), version=_version(info), encoding=encoding or None)
 
     def _join(self, name: str) -> RemoteLocation:
         return self._at(f"{self.key.rstrip('/')}/{name}", f"{self.uri.rstrip('/')}/{name}")
 
     def _walk(self, recursive: bool) -> Iterator[tuple[str, Location]]:
-        self._forget()
-        found = self.fs.find(self.key, maxdepth=None if recursive else 1)
+        found = self._find(recursive)
         if not found and self._info().get("type") != "directory":
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         top = self.key.strip("/")
@@ -80,15 +90,30 @@ class RemoteLocation(Location):
                 relative = key.strip("/").removeprefix(f"{top}/")
                 yield relative, self._at(key, f"{self.uri.rstrip('/')}/{relative}")
 
+    def _find(self, recursive: bool) -> list[str]:
+        self._forget()
+        return list(self.fs.find(self.key, maxdepth=None if recursive else 1))
+
     def _open_read(self) -> io.BufferedIOBase:
-        self._stat()  # some stores open a directory as an empty file
+        self._facts()  # some stores open a directory as an empty file
         return RemoteReader(self.fs.open(self.key, "rb", **_blocks(self.fs, READ_BLOCK_BYTES)), self.uri)
 
     def _sink(self, overwrite: bool) -> Sink:
-        commits = _UPLOADING.get(_full_name(type(self.fs)))
+        commits = _UPLOADING.get(kind_of(self.fs))
         if commits is None:
             return MoveSink(self, overwrite=overwrite)
         return UploadSink(self, overwrite=overwrite, commits=commits)
+
+    def _probe(self) -> None:
+        """Begin an upload and abort it, or ask for the container, whichever the store offers."""
+        target = self._join(_PROBE_NAME) if self.is_directory_like else self
+        sink = target._sink(overwrite=True)
+        try:
+            sink.open()
+            if isinstance(sink, UploadSink):
+                sink.begin()
+        finally:
+            sink.discard()
 
     def _at(self, key: str, uri: str) -> RemoteLocation:
         return replace(self, key=key, uri=uri, is_directory_like=False)
@@ -201,16 +226,28 @@ class UploadSink(_RemoteSink):
         self._handle = self._fs.open(self._location.key, mode, block_size=WRITE_BLOCK_BYTES, **options)
         with suppress(ValueError):  # it joins the filesystem's transaction, whose end would publish it
             self._fs.transaction.files.remove(self._handle)
-        kind = _full_name(type(self._handle))
+        kind = full_name(type(self._handle))
         if kind not in _UPLOADS:
             raise NotImplementedError(f"this kind of bucket ({kind}) has no uploads that can be aborted")
 
+    def begin(self) -> None:
+        """Start the upload, or ask for the container: a store refuses that where it refuses the file."""
+        if self._commits:
+            self._handle._initiate_upload()
+            return
+        container = self._location.key.partition("/")[0]
+        with suppress(PermissionError):  # of which a credential for some blobs alone may not know
+            self._fs.info(container)
+
     def publish(self) -> None:
         """Send the last block and finish the upload."""
+        if not self._commits:
+            self._refuse_to_replace()
+            self._handle.close()
+            return
         self._handle.close()
         self._refuse_to_replace()  # for an empty file s3fs does not ask the store to refuse
-        if self._commits:
-            self._handle.commit()
+        self._handle.commit()
 
     def discard(self) -> None:
         """Abort the upload."""
@@ -318,17 +355,9 @@ class MoveSink(_RemoteSink):
         return f"{self._parent}/{part_name(posixpath.basename(self._location.key))}"
 
 
-def _full_name(cls: type) -> str:
-    return f"{cls.__module__}.{cls.__qualname__}"
-
-
 def _blocks(fs: Any, size_bytes: int) -> dict[str, int]:
-    """
-    Set the size of blocks where that means a buffer: S3's default costs 50 MiB per file.
-
-    For SFTP it would mean the size of a packet, and the server would drop the connection.
-    """
-    is_buffered = any(_full_name(cls) in _UPLOADING for cls in type(fs).__mro__)
+    """Set the size of blocks where that means a buffer: S3's default costs 50 MiB per file."""
+    is_buffered = any(full_name(cls) in _UPLOADING for cls in type(fs).__mro__)
     return {"block_size": size_bytes} if is_buffered else {}
 
 

@@ -2,14 +2,15 @@
 Polling Diffio's lists for generations that finish, and deciding which of them are news.
 
 :class:`Listing` asks Diffio, and keeps what it need not ask again. :class:`ReportBook` decides which
-generations are news. It asks nobody, does not sleep and reads no clock, and its state is small enough to be
-stored. All times are Diffio's own, so that clocks may differ.
+generations are news. It asks nobody and does not sleep, and its state is small enough to be stored. All times
+are Diffio's own, so that clocks may differ.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,8 @@ STATUSES = (COMPLETE, "failed")
 SETTLING = 600.0
 #: Seconds after which a generation that is not over is no longer waited for.
 STUCK = 7 * 86400.0
+#: Seconds by which Diffio's clock may be ahead of this machine's.
+MAX_AHEAD = 86400.0
 #: Requests in flight at once.
 CONCURRENCY = 4
 
@@ -45,9 +48,16 @@ class Listed:
 
     @property
     def created(self) -> float | None:
-        """When it was created, in seconds since the epoch."""
-        moment = self.generation.created_at
-        return None if moment is None else moment.timestamp()
+        """
+        When it was created, in seconds since the epoch; None when that is not known.
+
+        A time in the future is not believed: it would move the horizon of the reports beyond all generations
+        that come before it. Nor is a time before 1970, such as the year 1 that stands for no time at all.
+        """
+        if self.generation.created_at is None:
+            return None
+        moment = self.generation.created_at.timestamp()
+        return moment if 0.0 <= moment <= time.time() + MAX_AHEAD else None
 
     @property
     def updated(self) -> float:
@@ -199,4 +209,6 @@ def generation_value(listed: Listed, progress: Any = None) -> Mapping[str, Any]:
 
 
 def _digest(listed: Listed) -> str:
-    return hashlib.sha256(listed.generation.generation_id.encode()).hexdigest()[:16]
+    # An id with half of a surrogate pair has a digest, too.
+    text = listed.generation.generation_id.encode("utf-8", "surrogatepass")
+    return hashlib.sha256(text).hexdigest()[:16]

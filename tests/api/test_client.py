@@ -166,6 +166,17 @@ def test_a_proxy_of_a_kind_that_is_not_served_is_an_error_like_any_other(carry: 
     assert "proxy" in failure_of(carry, "https://api.diffio.test", proxy="socks5://127.0.0.1:1").message
 
 
+@pytest.mark.parametrize("name", ["ALL_PROXY", "https_proxy"])
+def test_a_socks_proxy_of_the_environment_is_refused_by_both(
+    carry: Caller, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "socks5h://me:hunter2@127.0.0.1:1080")
+    failure = failure_of(carry, "https://api.diffio.test")
+    assert isinstance(failure, errors.DiffioConfigurationError)
+    assert "HTTPS_PROXY or ALL_PROXY" in failure.message
+    assert "hunter2" not in everything_said(failure)
+
+
 # --- no answer --------------------------------------------------------------------------------------------
 
 
@@ -464,6 +475,18 @@ def test_an_edge_that_echoes_its_token_is_not_quoted(harness_for: HarnessFor, se
 
 
 CUT_OFF = answer(b"x", length=99)
+
+
+def test_a_page_in_place_of_the_stores_answer_is_no_refusal(
+    harness_for: HarnessFor, server: Scripted
+) -> None:
+    server.play(answer(PAGE, 403, content_type="text/html"), answer(b"", content_type=None))
+    upload = SignedPutUpload(f"{server.url}/bucket/a.wav?sig={SIGNED}")
+    harness_for(server).client.put_file(upload, Slice(empty(), 0, 0, "x"), "audio/wav")
+    assert len(server.requests) == 2
+
+
+PAGE = b"<html><h1>Forbidden"
 BREAKING: list[Step] = [reset, hang, CUT_OFF, answer(status=503), answer(status=403)]
 
 

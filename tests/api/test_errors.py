@@ -244,10 +244,16 @@ def test_a_generation_whose_creation_failed_at_the_server_may_be_billed(status: 
     assert refused(KEYED, status).may_be_billed
 
 
-@pytest.mark.parametrize("call", [CREATE, endpoints.list_projects(), PART])
+@pytest.mark.parametrize("call", [CREATE, endpoints.list_projects()])
 def test_a_call_that_is_about_no_generation_says_nothing_about_money(call: Any) -> None:
     for found in (refused(call, 503), refused(call, 403), connection_error(call, "it is gone", "h")):
         assert (found.may_be_billed, found.money) == (False, "")
+
+
+def test_an_error_of_an_upload_says_that_nothing_was_started() -> None:
+    for found in (refused(PART, 401, edge("invalid_token")), connection_error(PART, "it is gone", "h")):
+        assert not found.may_be_billed
+        assert str(found).endswith("No generation was started for this project.")
 
 
 ABOUT_GENERATIONS = [DOWNLOAD, endpoints.get_generation_progress("g"), endpoints.poll_generation("g", "p")]

@@ -18,7 +18,7 @@ from airflow_provider_diffio.api.webhooks import split_secrets, verify_webhook
 
 
 def secret_of(text: str) -> str:
-    return "whsec_" + base64.b64encode(text.encode()).decode()
+    return "whsec_" + base64.b64encode(text.encode().ljust(24, b".")).decode()
 
 
 SECRET, OLD_SECRET, FOREIGN = secret_of("the secret"), secret_of("the old one"), secret_of("someone else's")
@@ -185,3 +185,38 @@ def test_a_delivery_is_verified_by_the_clock_of_now() -> None:
     body, headers = delivery()
     assert abs(int(headers["Svix-Timestamp"]) - time.time()) < 5
     assert verify_webhook(body, headers, SECRET).status == "complete"
+
+
+@pytest.mark.parametrize("wrap", [lambda value: [value], lambda value: (value, "other"), str.encode])
+def test_headers_may_be_lists(wrap: Any) -> None:
+    body, headers = delivery()
+    assert (
+        verify_webhook(body, {name: wrap(value) for name, value in headers.items()}, SECRET).event_id
+        == "evt_123"
+    )
+
+
+@pytest.mark.parametrize("value", [[], [7], None, 7, {}])
+def test_a_header_that_is_no_text_is_missing(value: Any) -> None:
+    body, headers = delivery()
+    assert refusal(body, {**headers, "Svix-Id": value}) == "The delivery lacks the headers svix-id."
+
+
+@pytest.mark.parametrize(("size", "short"), [(1, True), (15, True), (16, False), (64, False)])
+def test_a_secret_that_could_be_guessed_is_refused(size: int, short: bool) -> None:
+    secret = "whsec_" + base64.b64encode(b"s" * size).decode()
+    body, headers = delivery(secret=secret)
+    if short:
+        with pytest.raises(
+            errors.DiffioConfigurationError, match=f"has {size} bytes; less than 16"
+        ) as caught:
+            verify_webhook(body, headers, [SECRET, secret])
+        assert secret not in str(caught.value)
+    else:
+        assert verify_webhook(body, headers, secret).event_id == "evt_123"
+
+
+def test_texts_of_a_delivery_are_cleaned() -> None:
+    broken = json.dumps({**EVENT, "error": "cut \ud83d", "errorDetails": "a\x00b", "modelKey": "\udc00"})
+    event = verify_webhook(*delivery(broken.encode()), SECRET)
+    assert (event.error, event.error_details, event.model) == ("cut \ufffd", "a\ufffdb", "\ufffd")

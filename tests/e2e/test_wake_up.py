@@ -48,13 +48,13 @@ def test_a_delivery_ends_the_wait(tmp_path: Path, show: Callable[[str, str], Non
             resumed = dt.datetime.now(dt.UTC)
             assert airflow.wait_run(DAG_ID, run_id, timeout=90) == "success"
 
-            looks = [
+            polls = [
                 dt.datetime.fromisoformat(request["at"])
                 for request in sandbox.requests()
                 if request["path"].endswith("get_generation_progress")
             ]
-            between = [look for look in looks if deferred < look < delivered - dt.timedelta(seconds=0.5)]
+            between = [poll for poll in polls if deferred < poll < delivered - dt.timedelta(seconds=0.5)]
             assert between == []
-            assert len([look for look in looks if look > deferred]) == 1
-            assert "Woke up diffio_restore_one.wait" in airflow.logs_text()
+            assert len([poll for poll in polls if poll > deferred]) == 1
+            assert "Resumed diffio_restore_one.wait" in airflow.logs_text()
             show("wake-up", f"delivery to the end of the wait: {(resumed - delivered).total_seconds():.2f} s")

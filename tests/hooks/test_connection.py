@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from airflow.models.connection import Connection
+from pytest_mock import MockerFixture
 
 from airflow_provider_diffio.api.errors import DiffioConfigurationError
 from airflow_provider_diffio.api.settings import ClientSettings
@@ -77,6 +78,11 @@ def test_without_a_password_the_connection_is_named(password: str | None) -> Non
         ("http://127.0.0.1", "http", 5001, "http://127.0.0.1:5001/v1"),
         ("https://gateway.test/v1", "v1", None, "https://gateway.test/v1"),
         ("http://[::1]", None, 5001, "http://[::1]:5001/v1"),
+        ("::1", "http", 5001, "http://[::1]:5001/v1"),
+        ("::1", None, None, "https://[::1]/v1"),
+        ("http://::1", "v1", 5001, "http://[::1]:5001/v1"),
+        ("2001:db8::7/diffio", None, 8443, "https://[2001:db8::7]:8443/diffio/v1"),
+        ("[2001:db8::7]:8443", None, 9999, "https://[2001:db8::7]:8443/v1"),
         (" https://gateway.test/v1/ ", None, None, "https://gateway.test/v1"),
     ],
 )
@@ -91,6 +97,8 @@ def test_where_the_api_is(host: str | None, schema: str | None, port: int | None
         (f"diffio://:{KEY}@api.diffio.ai", "https://api.diffio.ai/v1"),
         (f"diffio://:{KEY}@gateway.test:8443/v1", "https://gateway.test:8443/v1"),
         (f"diffio://:{KEY}@localhost:5001/http", "http://localhost:5001/v1"),
+        (f"diffio://:{KEY}@[::1]:8788/http", "http://[::1]:8788/v1"),
+        (f"diffio://:{KEY}@[2001:db8::7]/", "https://[2001:db8::7]/v1"),
         (f"diffio://http://:{KEY}@127.0.0.1:5001", "http://127.0.0.1:5001/v1"),
         (f"diffio://http://:{KEY}@127.0.0.1:5001/v1", "http://127.0.0.1:5001/v1"),
         (f"diffio://https://:{KEY}@gateway.test/diffio", "https://gateway.test/diffio/v1"),
@@ -285,3 +293,50 @@ def test_a_connection_shows_no_secret() -> None:
 @pytest.mark.parametrize("name", CONN_FIELDS)
 def test_every_field_of_the_form_is_read(name: str) -> None:
     assert f"extra '{name}'" in refusal(extra={name: [["no such value"]]})
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("timout", "timeout"),
+        ("Timeout", "timeout"),
+        ("max_attempt", "max_attempts"),
+        ("api_headers", "headers"),
+    ],
+)
+def test_a_misspelled_extra_is_warned_of_with_the_nearest_field(
+    name: str, near: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    read(conn_id="my_diffio", extra={name: 5, "verify": True})
+    (warning,) = caplog.messages
+    assert warning == f"Connection 'my_diffio': the extra {name!r} is unknown and ignored. Is {near!r} meant?"
+
+
+def test_an_extra_like_no_field_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    read(extra={"zzz": "hunter2"})
+    assert caplog.messages == ["Connection 'diffio_default': the extra 'zzz' is unknown and ignored."]
+
+
+def test_every_known_extra_is_read_without_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    read(extra={**dict.fromkeys(EXTRA_FIELDS), "auth_header": None})
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize(
+    "proxy", ["socks5h://proxy.test:1080", "SOCKS5://me:hunter2@proxy.test", "ftp://proxy.test"]
+)
+def test_a_proxy_that_the_triggerer_cannot_use_is_refused_for_all(proxy: str) -> None:
+    said = refusal(extra={"proxy": proxy})
+    assert "proxy must be an http:// or https:// URL" in said
+    assert "hunter2" not in said
+
+
+@pytest.mark.parametrize("proxy", ["http://proxy.test:3128", "HTTPS://proxy.test", "proxy.test:3128"])
+def test_proxies_that_both_can_use(proxy: str) -> None:
+    assert read(extra={"proxy": proxy}).settings.proxy == proxy
+
+
+def test_all_secrets_of_a_connection_are_masked(mocker: MockerFixture) -> None:
+    mask = mocker.patch("airflow.providers.common.compat.sdk.mask_secret")
+    read(extra={"headers": {"X-Gateway": "gateway-token"}}).mask_secrets()
+    assert [call.args for call in mask.call_args_list] == [(KEY,), ("gateway-token",)]

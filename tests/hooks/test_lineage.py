@@ -13,6 +13,7 @@ from airflow_provider_diffio.hooks import DiffioHook
 from airflow_provider_diffio.hooks.lineage import dataset_name, is_named_by_connection
 from airflow_provider_diffio.operators import DiffioCreateProjectOperator, DiffioRestoreOperator
 from airflow_provider_diffio.storage import resolve
+from airflow_provider_diffio.storage.filesystems import FixedStore
 from tests.features import INSTALLED
 from tests.task_runner import TaskRunner, fire
 
@@ -142,7 +143,7 @@ def test_files_have_the_names_that_openlineage_gives_them(path: str, namespace: 
 def test_a_container_is_named_with_its_account_once_that_is_known() -> None:
     location = resolve("abfs://raw/a.wav", connect=False)
     assert is_named_by_connection(location)
-    connected = replace(location, fs=SimpleNamespace(account_name="studio"))  # type: ignore[call-arg]
+    connected = replace(location, store=FixedStore(SimpleNamespace(account_name="studio")))  # type: ignore[call-arg]
     assert dataset_name(connected) == ("abfss://raw@studio.dfs.core.windows.net", "a.wav")
 
 

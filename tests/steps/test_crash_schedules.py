@@ -41,9 +41,9 @@ EVENTS = (
     "POST /v1/diffio-4.6-flash-generation",
     "record started",
     "POST /v1/get_generation_progress",
-    "record download begun",
     "POST /v1/get_generation_download",
     "GET /m/",
+    "record download ready",
     "rename",
     "record downloaded",
 )
@@ -98,7 +98,7 @@ class Worker:
 def _last_step(record: dict[str, Any]) -> str:
     """Return the last thing that a record tells of."""
     if download := record.get("download"):
-        return "downloaded" if "file" in download else "download begun"
+        return "downloaded" if "written" in download else "download ready"
     if starts := record.get("starts"):
         return "started" if "generation" in starts[-1] else "start intended"
     return "uploaded" if "project" in record["upload"] else "upload begun"
@@ -251,3 +251,41 @@ class TestFourTasks:
         lost = is_between(when, event, "POST /v1/create_project", known)
         opened = is_between(when, event, "POST /v1/uploads/start", "POST /v1/uploads/complete")
         check(sandbox, recording, output, projects=1 + lost, open_uploads=int(opened))
+
+
+@needs(STATE_STORE)
+@pytest.mark.parametrize("bound", [1, 2, 3])
+@pytest.mark.parametrize("event", EVENTS[: EVENTS.index("GET /m/")])
+@pytest.mark.parametrize("when", WHEN)
+def test_no_crash_spends_more_than_the_bound(
+    worker: Worker,
+    dag: Any,
+    recording: Path,
+    sandbox: Sandbox,
+    monkeypatch: pytest.MonkeyPatch,
+    connection: dict[str, Any],
+    when: str,
+    event: str,
+    bound: int,
+) -> None:
+    """Every generation fails, the worker dies at each thing that it does, and Airflow tries again."""
+    sandbox.add_fault("fail-generation", nth="every")
+    restore = DiffioRestoreOperator(
+        task_id="restore",
+        source=str(recording),
+        path="out.wav",
+        deferrable=False,
+        poll_interval=0.1,
+        max_generations=bound,
+        dag=dag,
+    )
+    worker.kill(when, event, times=2)
+    task_runner = make_task_runner()
+    _watch_records(task_runner, worker, monkeypatch)
+    for try_number in range(1, bound + 6):
+        worker.start_again()
+        outcome = task_runner.run(restore, try_number=try_number)
+        if outcome.state == "failed":
+            break
+    assert "max_generations" in str(outcome.error)
+    assert sandbox.ledger()["totals"]["generations"] == bound

@@ -18,7 +18,7 @@ import pytest
 
 from airflow_provider_diffio.storage import Location, resolve
 from tests.s3 import s3_server
-from tests.storage.stores import LooseFileSystem, StubbornFileSystem
+from tests.storage.stores import CuttingFileSystem, LooseFileSystem, StubbornFileSystem
 
 Connect = Callable[..., str]
 
@@ -98,6 +98,12 @@ def stubborn() -> StubbornFileSystem:
     fs = StubbornFileSystem()
     _attach(fs)
     return fs
+
+
+@pytest.fixture
+def cutting() -> None:
+    """A filesystem to which a name is a URL, known to Airflow as ``cutting://``."""
+    _attach(CuttingFileSystem())
 
 
 def _attach(fs: LooseFileSystem) -> None:

@@ -63,3 +63,14 @@ class StubbornFileSystem(LooseFileSystem):
             self.refused += 1
             raise OSError("Failure")
         self.store[path2] = self.store.pop(path1)
+
+
+class CuttingFileSystem(LooseFileSystem):
+    """Cuts a name at a question mark, as filesystems do that parse every path as a URL."""
+
+    protocol = "cutting"
+    store: dict[str, Any] = {}
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return super()._strip_protocol(path).partition("?")[0]

@@ -110,3 +110,33 @@ def test_our_own_errors_pass() -> None:
     with pytest.raises(DiffioInputError) as caught, store_failures("read", "/a.wav"):
         raise own
     assert caught.value is own
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        (OSError(errno.EROFS, "Read-only file system"), "mounted read-only"),
+        (OSError(errno.ELOOP, "Too many levels of symbolic links"), "lead in a circle"),
+        (OSError(errno.ENOTDIR, "Not a directory"), "is not a directory"),
+        (OSError(errno.EISDIR, "Is a directory"), "name a file in it"),
+        (OSError(errno.EPERM, "Operation not permitted"), "the worker's user"),
+        (OSError(errno.ENOTSUP, "Operation not supported"), "another filesystem"),
+        (OSError(errno.ENOSPC, "No space left on device"), "Free some space"),
+        (ClientError("ExpiredToken", 400), "have expired"),
+        (ClientError("PreconditionFailed", 412), "Allow overwriting"),
+        (ResponseError(403), "read and write there"),
+        (ResponseError(404), "bucket or directory exists"),
+        (FileExistsError("a.wav"), "Allow overwriting"),
+        (TypeError("no such argument"), "version of the store's library"),
+    ],
+)
+def test_the_advice_fits_the_reason(error: Exception, advice: str) -> None:
+    assert advice in str(store_failure(error, "write", "/a.wav").advice)
+
+
+def test_a_lost_race_is_final_whatever_the_status() -> None:
+    error = FileExistsError("dir/a.wav")
+    error.__cause__ = ResponseError(409, "BlobAlreadyExists")
+    failure = store_failure(error, "publish", "abfs://audio/a.wav")
+    assert failure.final
+    assert failure.advice == "Allow overwriting, or choose another path."

@@ -4,6 +4,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
+import io
 import os
 import signal
 import stat
@@ -268,6 +269,100 @@ class TestBreaking:
     def test_a_parent_that_is_a_file(self, target: Location) -> None:
         with pytest.raises(DiffioInputError), resolve(f"{target.uri}/b.wav").writer():
             pass
+
+
+class TestOnUnusualMounts:
+    """What some mounts do, by their own words; tests/stores has such mounts."""
+
+    @pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.ENOSYS])
+    def test_one_that_cannot_sync(
+        self, target: Location, tmp_path: Path, mocker: MockerFixture, number: int
+    ) -> None:
+        mocker.patch(f"{LOCAL}._SYNC_BYTES", len(NEW))
+        refusal = OSError(number, os.strerror(number))
+        mocker.patch(f"{LOCAL}._write_back", side_effect=refusal)
+        mocker.patch("os.fsync", side_effect=refusal)
+        with target.writer() as writer:
+            writer.write(NEW)
+        assert (tmp_path / "a.wav").read_bytes() == NEW
+
+    def test_one_whose_close_fails(self, target: Location, tmp_path: Path, mocker: MockerFixture) -> None:
+        class Quota(io.BufferedWriter):
+            def close(self) -> None:
+                was_open = not self.closed
+                super().close()
+                if was_open:
+                    raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+        mocker.patch.object(Path, "open", lambda path, mode: Quota(io.FileIO(path, mode.replace("b", ""))))
+        with pytest.raises(DiffioTransferError, match="Disk quota exceeded"), target.writer() as writer:
+            writer.write(NEW)
+        mocker.stopall()
+        assert (tmp_path / "a.wav").read_bytes() == OLD
+        assert names(tmp_path) == ["a.wav"]
+
+    @pytest.mark.parametrize("overwrite", [True, False])
+    def test_one_that_renames_no_open_file(
+        self, target: Location, tmp_path: Path, mocker: MockerFixture, overwrite: bool
+    ) -> None:
+        if not overwrite:
+            (tmp_path / "a.wav").unlink()
+
+        def only_closed(path: str) -> None:
+            for descriptor in Path("/proc/self/fd").iterdir():
+                if os.path.realpath(descriptor) == path:
+                    raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+
+        replace, link = Path.replace, Path.hardlink_to
+
+        def replacing(path: Path, other: Path) -> object:
+            only_closed(str(path))
+            return replace(path, other)
+
+        def linking(path: Path, other: Path) -> None:
+            only_closed(str(other))
+            link(path, other)
+
+        mocker.patch.object(Path, "replace", replacing)
+        mocker.patch.object(Path, "hardlink_to", linking)
+        with target.writer(overwrite=overwrite) as writer:
+            writer.write(NEW)
+        assert (tmp_path / "a.wav").read_bytes() == NEW
+        assert names(tmp_path) == ["a.wav"]
+
+
+def test_a_new_name_and_each_directory_above_it_are_synced(tmp_path: Path, mocker: MockerFixture) -> None:
+    """A power cut may otherwise take a directory that was made, and the file in it."""
+    synced: list[str] = []
+    fsync = os.fsync
+
+    def recording(descriptor: int) -> None:
+        synced.append(os.path.realpath(f"/proc/self/fd/{descriptor}"))
+        fsync(descriptor)
+
+    mocker.patch("os.fsync", recording)
+    (tmp_path / "made_before").mkdir()  # perhaps by a process that was killed before it synced it
+    with resolve(f"{tmp_path}/made_before/new/deep/a.wav").writer() as writer:
+        writer.write(NEW)
+    for path in ("made_before/new/deep", "made_before/new", "made_before", ""):
+        assert str(tmp_path / path) in synced
+    assert synced[0].endswith(".part")
+
+
+def test_a_directory_that_cannot_be_synced_is_told(
+    tmp_path: Path, mocker: MockerFixture, caplog: pytest.LogCaptureFixture
+) -> None:
+    fsync = os.fsync
+
+    def failing(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EIO, "Input/output error")
+        fsync(descriptor)
+
+    mocker.patch("os.fsync", failing)
+    with resolve(f"{tmp_path}/a.wav").writer() as writer:
+        writer.write(NEW)
+    assert f"A power cut may undo the last change in {tmp_path}" in caplog.text
 
 
 class TestWhatKilledWritersLeave:

@@ -1,17 +1,26 @@
 from __future__ import annotations
 
+import errno
 import logging
+import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pytest_mock import MockerFixture
 
-from airflow_provider_diffio.api.errors import DiffioConfigurationError, DiffioInputError
-from airflow_provider_diffio.storage import resolve
+from airflow_provider_diffio.api.errors import (
+    DiffioConfigurationError,
+    DiffioError,
+    DiffioInputError,
+    DiffioTransferError,
+)
+from airflow_provider_diffio.storage import Location, resolve
 from airflow_provider_diffio.storage.remote import RemoteLocation
 from tests.storage.conftest import Connect
+from tests.storage.test_errors import ResponseError
 
 
 @pytest.mark.parametrize(
@@ -104,6 +113,15 @@ def test_a_link_out_of_the_root_is_refused(tmp_path: Path) -> None:
     assert resolve("here/a.wav", default_root=str(root)).uri == f"{root}/here/a.wav"
     with pytest.raises(DiffioInputError, match="symbolic link"):
         resolve("out/a.wav", default_root=str(root))
+
+
+@pytest.mark.parametrize("path", ["/root/../etc/a.wav", "file:///root/../etc/a.wav", "/root/.."])
+def test_an_absolute_path_with_dots_is_refused_where_a_root_is_set(path: str, connect: Connect) -> None:
+    with pytest.raises(DiffioInputError, match=r"'\.\.'"):
+        resolve(path, default_root="/root")
+    with pytest.raises(DiffioInputError, match=r"'\.\.'"):
+        resolve(path, conn_id=connect("fs", extra={"path": "/root"}))
+    assert resolve(path).is_local
 
 
 def test_a_root_may_itself_be_a_link(tmp_path: Path) -> None:
@@ -206,6 +224,48 @@ class TestUrls:
         assert "s3cr3t" not in str(caught.value)
         assert "AKIAEXAMPLE" not in str(caught.value)
 
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "s3://AKIAEXAMPLE:secr/et@audio/a.wav",
+            "s3://AKIAEXAMPLE:se@cr/et@audio/a.wav",
+            "s3://AKIAEXAMPLE:secr/et/a.wav",
+            "sftp://user:secr/et@host/a.wav",
+            "s3:/AKIAEXAMPLE:secr/et@audio/a.wav",
+            "AKIAEXAMPLE:secr/et@audio/a.wav",
+        ],
+    )
+    def test_a_secret_with_a_slash_is_not_repeated(self, path: str) -> None:
+        with pytest.raises(DiffioInputError) as caught:
+            resolve(path)
+        for part in ("secr", "se@", "cr/et", "et@"):
+            assert part not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "s3://audio/mail@example.com: 1.wav",
+            "s3://arn:aws:s3:us-east-1:123456789012:accesspoint/mine/a@b.wav",
+        ],
+    )
+    def test_what_only_looks_like_a_secret_is_taken(self, path: str, s3_conn_id: str) -> None:
+        assert resolve(path, conn_id=s3_conn_id).uri == path
+
+    @pytest.mark.parametrize("name", ["v?versionId=abc.wav", "Who?.wav", "50%20off #1?.wav"])
+    def test_a_name_is_no_url(self, name: str, s3_root: Location, s3_client: Any, bucket: str) -> None:
+        with s3_root.child(name).writer() as writer:
+            writer.write(b"one")
+        (item,) = s3_client.list_objects_v2(Bucket=bucket)["Contents"]
+        assert item["Key"] == f"dir/{name}"
+        location = resolve(f"{s3_root.uri}{name}", conn_id="storage_tests_s3")
+        assert location.open_read().read() == b"one"
+        assert [found.name for found in s3_root.list_files()] == [name]
+
+    def test_a_filesystem_that_cuts_names_is_refused(self, cutting: None) -> None:
+        assert resolve("cutting://place/a.wav").name == "a.wav"
+        with pytest.raises(DiffioConfigurationError, match="takes a part of the name"):
+            resolve("cutting://place/Who?.wav")
+
     @pytest.mark.parametrize("path", ["s3://no_such@audio/a.wav", "s3://audio/a.wav", "a.wav"])
     def test_a_missing_connection_is_an_error(self, path: str) -> None:
         with pytest.raises(DiffioConfigurationError, match="no connection 'no_such'"):
@@ -215,6 +275,36 @@ class TestUrls:
         conn_id = connect("aws", extra={"profile_name": "no_such_profile"})
         with pytest.raises(DiffioConfigurationError, match=conn_id):
             resolve("s3://audio/a.wav", conn_id=conn_id)
+
+    @pytest.mark.parametrize(
+        ("error", "kind"),
+        [
+            (ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"), DiffioTransferError),
+            (TimeoutError(), DiffioTransferError),
+            (socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"), DiffioTransferError),
+            (ResponseError(503), DiffioTransferError),
+            (ResponseError(403), DiffioConfigurationError),
+            (ValueError("no such region"), DiffioConfigurationError),
+        ],
+    )
+    def test_trouble_that_passes_is_no_fault_of_the_connection(
+        self, s3_conn_id: str, mocker: MockerFixture, error: Exception, kind: type[DiffioError]
+    ) -> None:
+        mocker.patch("airflow_provider_diffio.storage.paths.attach", side_effect=error)
+        with pytest.raises(kind, match=s3_conn_id) as caught:
+            resolve("s3://audio/a.wav", conn_id=s3_conn_id)
+        assert caught.value.final is (kind is DiffioConfigurationError)
+        assert caught.value.transient is (kind is DiffioTransferError)
+
+    @pytest.mark.parametrize(
+        "authority", ["other", "other:22", "files.example:23", "files.example.org", "[::1]"]
+    )
+    def test_a_url_that_names_another_host_is_refused(self, connect: Connect, authority: str) -> None:
+        conn_id = connect("sftp", host="files.example", login="me")
+        with pytest.raises(DiffioInputError, match=r"leads to files\.example:22"):
+            resolve(f"sftp://{conn_id}@{authority}/dir/a.wav")
+        with pytest.raises(DiffioInputError, match=r"leads to files\.example:22"):
+            resolve(f"sftp://{authority}/dir/a.wav", conn_id=conn_id)
 
     def test_a_connection_that_gives_no_access_is_an_error(self, connect: Connect) -> None:
         conn_id = connect("fs", extra={"path": "/data"})

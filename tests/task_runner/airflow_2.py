@@ -48,7 +48,8 @@ class Airflow2TaskRunner:
         ti = self._task_instance(operator)
         with create_session() as session:
             ti.refresh_from_db(session=session)
-            ti.next_kwargs = {**(ti.next_kwargs or {}), "event": event}
+            ti.next_method = deferred.next_method
+            ti.next_kwargs = {**deferred.next_kwargs, "event": event}
             ti.trigger_id = None
             ti.state = "queued"
             session.merge(ti)
@@ -68,6 +69,11 @@ class Airflow2TaskRunner:
                 run_type="manual",
             )
         ti = self._dag_run.get_task_instance(operator.task_id)
+        if ti is None:  # the operator joined the DAG after the run was made
+            with create_session() as session:
+                self._dag_run.dag = operator.dag
+                self._dag_run.verify_integrity(session=session)
+            ti = self._dag_run.get_task_instance(operator.task_id)
         # A real worker has an operator of its own for each phase.
         ti.task = operator.prepare_for_execution()
         return ti

@@ -96,6 +96,8 @@ class Airflow3TaskRunner:
             return self._store(request.method, match[1], body)
         if match := re.match(r"/xcoms/[^/]+/[^/]+/([^/]+)/([^/]+)$", path):
             return self._xcom(request.method, match[1], match[2], body)
+        if path.endswith("/validate-inlets-and-outlets"):
+            return httpx.Response(200, json={"inactive_assets": []})
         if request.method == "GET":
             return _not_found(path)
         return httpx.Response(204)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +17,14 @@ from airflow_provider_diffio.api.async_client import DiffioAsyncClient
 from airflow_provider_diffio.api.models import GenerationSummary, ProjectSummary
 from airflow_provider_diffio.hooks import DiffioHook
 from airflow_provider_diffio.sandbox import Sandbox
-from airflow_provider_diffio.triggers._watermark import SETTLING, STUCK, Listed, Listing, ReportBook
+from airflow_provider_diffio.triggers._watermark import (
+    SETTLING,
+    STUCK,
+    Listed,
+    Listing,
+    ReportBook,
+    generation_value,
+)
 
 DAY = 86400.0
 
@@ -103,6 +112,31 @@ def test_one_that_runs_holds_the_horizon_until_it_is_stuck() -> None:
         "other"
     ]
     assert stuck.horizon > 0
+
+
+def test_a_time_in_the_future_hides_nothing_that_comes_before_it() -> None:
+    book = ReportBook.begin("complete", [])
+    ahead = listed("ahead", "complete", time.time() + 3650 * DAY)
+    assert report(book, [ahead]) == ["ahead"]
+    assert report(book, [ahead, listed("next", "complete", time.time())]) == ["next"]
+    assert report(book, [ahead, listed("next", "complete", time.time())]) == []
+
+
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+def test_no_time_that_diffio_names_is_too_much(moment: str) -> None:
+    at = dt.datetime.fromisoformat(moment)
+    odd = Listed(ProjectSummary("p"), GenerationSummary("odd", "complete", created_at=at, updated_at=at))
+    assert report(ReportBook.begin("complete", []), [odd]) == ["odd"]
+
+
+@pytest.mark.parametrize("text", ["half \ud83d", "NUL \x00", "x" * 1024 * 1024])
+def test_a_value_can_be_stored_whatever_diffio_sends(text: str) -> None:
+    odd = Listed(ProjectSummary(text), GenerationSummary(text, "failed", model=text))
+    assert report(ReportBook.begin("failed", []), [odd]) == [text]
+    progress = SimpleNamespace(has_video=False, transcription=text, error=text)
+    stored = json.dumps(generation_value(odd, progress), ensure_ascii=False).encode()
+    assert b"\x00" not in stored
+    assert len(stored) < 20_000
 
 
 def test_what_was_left_out_of_one_event_is_still_news_later() -> None:

@@ -17,7 +17,7 @@ VERSIONS = [path.name for path in FOLDERS]
 NEWEST = VERSIONS[-1]
 
 
-def frozen(version: str, name: str, filled: Mapping[str, str] | None = None) -> Any:
+def frozen(version: str, name: str, filled: Mapping[str, Any] | None = None) -> Any:
     """
     Return a stored form.
 
@@ -27,7 +27,10 @@ def frozen(version: str, name: str, filled: Mapping[str, str] | None = None) -> 
     """
     text = (Path(__file__).parent / version / f"{name}.json").read_text()
     for place, value in (filled or {}).items():
-        text = text.replace(f"{{{place}}}", value)
+        if isinstance(value, str):
+            text = text.replace(f"{{{place}}}", value)
+        else:
+            text = text.replace(f'"{{{place}}}"', json.dumps(value))
     return json.loads(text)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from airflow_provider_diffio.api.models import Generation, Project
 from airflow_provider_diffio.assets import finished_generations
 from airflow_provider_diffio.hooks import DiffioHook
+from airflow_provider_diffio.hooks.sources import content_digest
 from airflow_provider_diffio.operators import (
     DiffioCreateGenerationOperator,
     DiffioDownloadOperator,
@@ -29,6 +31,7 @@ from airflow_provider_diffio.steps.restoration import (
     UnreadableRecordError,
     fingerprint,
 )
+from airflow_provider_diffio.storage import resolve
 from airflow_provider_diffio.triggers._watermark import ReportBook
 from tests.features import STATE_STORE, needs
 from tests.task_runner import Outcome, TaskRunner, fire
@@ -163,20 +166,22 @@ def test_what_is_stored_with_a_deferral_is_frozen(
 
 # --- records of task instances --------------------------------------------------------------------------
 
+DIGESTS = {name: {"source": "0" * 32, "later": "1" * 32} for name in ("upload", "request", "download")}
+
 
 @each_version
 @pytest.mark.parametrize("name", ["task_state", "task_state_begun"])
 def test_a_record_is_read_and_written_again_as_it_was(version: str, name: str) -> None:
-    record = frozen(version, name)["diffio_restoration"]
+    record = frozen(version, name, DIGESTS)["diffio_restoration"]
     again = Restoration.from_record(record).to_record()
     assert again == record if record["schema"] == SCHEMA else again["schema"] == SCHEMA
 
 
 @pytest.mark.parametrize(
-    "place", [(), ("upload",), ("upload", "project"), ("starts", 0), ("download", "file")]
+    "place", [(), ("upload",), ("upload", "project"), ("starts", 0), ("download",), ("download", "file")]
 )
 def test_a_field_that_is_not_known_is_passed_over(place: tuple[Any, ...]) -> None:
-    record = frozen(NEWEST, "task_state")["diffio_restoration"]
+    record = frozen(NEWEST, "task_state", DIGESTS)["diffio_restoration"]
     known = Restoration.from_record(record)
     inside = record
     for step in place:
@@ -195,9 +200,11 @@ def test_a_field_that_is_not_known_is_passed_over(place: tuple[Any, ...]) -> Non
         {"schema": "1"},
         {"schema": 1, "upload": {}},
         {"schema": 1, "upload": "x"},
+        {"schema": 1, "upload": {"given": "x", "version": "1"}},
         {"schema": 1, "starts": [{}]},
-        {"schema": 1, "starts": [{"request": "r", "counter": 0, "generation": {"status": "queued"}}]},
-        {"schema": 1, "download": {"input": "d", "file": {}}},
+        {"schema": 1, "starts": [{"request": {}, "counter": 0, "generation": {"status": "queued"}}]},
+        {"schema": 1, "download": {"given": {}}},
+        {"schema": 1, "download": {"given": {}, "file": {}}},
     ],
 )
 def test_what_is_no_record_is_never_taken_for_nothing(record: Any) -> None:
@@ -205,16 +212,15 @@ def test_what_is_no_record_is_never_taken_for_nothing(record: Any) -> None:
         Restoration.from_record(record)
 
 
-def filled_digests(recording: Path, output: Path, started: dict[str, str]) -> dict[str, str]:
-    """Return the digests under which this very task instance would find its record."""
+def filled_in(recording: Path, output: Path, started: dict[str, str]) -> dict[str, Any]:
+    """Return what stands in the record of this very task instance."""
     hook = DiffioHook()
     location = hook.locate(str(recording))
-    given = Recording(str(recording)).fingerprint(
-        uri=location.uri, version=location.fingerprint(), conn_id="diffio_default"
-    )
     return {
         **started,
-        "upload": given,
+        "upload": Recording(str(recording)).fingerprint(uri=location.uri, conn_id="diffio_default"),
+        "version": location.fingerprint(),
+        "content": content_digest(location),
         "request": GenerationOptions("diffio-4.6-flash").fingerprint(started["project_id"]),
         "download": Destination("out.mp3").fingerprint(started["generation_id"], str(output / "out.mp3")),
         "path": str(output / "out.mp3"),
@@ -224,6 +230,7 @@ def filled_digests(recording: Path, output: Path, started: dict[str, str]) -> di
 
 @needs(STATE_STORE)
 @each_version
+@pytest.mark.parametrize("touched", [False, True])
 def test_a_retry_over_an_upgrade_starts_nothing_twice(
     task_runner: TaskRunner,
     dag: Any,
@@ -232,29 +239,39 @@ def test_a_retry_over_an_upgrade_starts_nothing_twice(
     sandbox: Sandbox,
     started: dict[str, str],
     version: str,
+    touched: bool,
 ) -> None:
-    task_runner.state_store.update(frozen(version, "task_state", filled_digests(recording, output, started)))
+    task_runner.state_store.update(frozen(version, "task_state", filled_in(recording, output, started)))
+    if touched:
+        os.utime(recording, (1, 1))
     restore = DiffioRestoreOperator(
         task_id="restore", source=str(recording), path="out.mp3", poll_interval=0.1, dag=dag
     )
     value = task_runner.run(restore, try_number=3).value
     assert value["generation_id"] == started["generation_id"]
     assert sandbox.ledger()["totals"]["generations"] == 1
-    newest = frozen(NEWEST, "task_state")["diffio_restoration"]
-    assert shape(task_runner.state_store["diffio_restoration"]) == shape(newest)
+    newest = frozen(NEWEST, "task_state", DIGESTS)["diffio_restoration"]
+    written = task_runner.state_store["diffio_restoration"]
+    assert written.keys() == newest.keys()
+    assert [each.keys() for each in written["starts"]] == [each.keys() for each in newest["starts"]]
+    for part in ("upload", "download"):
+        assert written[part].keys() == newest[part].keys()
 
 
 # --- digests --------------------------------------------------------------------------------------------
 
 
-def test_digests_are_what_they_were() -> None:
+def test_digests_are_what_they_were(tmp_path: Path) -> None:
     """A digest that changes with the code makes a retry over an upgrade start a second generation."""
     recording = Recording("s3://raw/talk.wav", params={"show": "morning"}, source_conn_id="aws")
     options = GenerationOptions("diffio-4.6-flash", sampling={"seed": 7}, params={"b": 2, "a": 1})
     task = TaskIdentity("dag", "task", "manual__2026-01-01", -1, try_number=2)
+    file = tmp_path / "talk.wav"
+    file.write_bytes(bytes(range(256)) * 10_000)
     digests = {
-        "upload": recording.fingerprint(uri="s3://raw/talk.wav", version="size=1;etag=e", conn_id="diffio"),
-        "bare_upload": Recording("a.wav").fingerprint(uri="/a.wav", version="size=1", conn_id="diffio"),
+        "upload": recording.fingerprint(uri="s3://raw/talk.wav", conn_id="diffio"),
+        "bare_upload": Recording("a.wav").fingerprint(uri="/a.wav", conn_id="diffio"),
+        "content": content_digest(resolve(str(file))),
         "request": options.fingerprint("proj_1"),
         "bare_request": GenerationOptions("diffio-4.6-flash").fingerprint("proj_1"),
         "first_key": options.key_for(task, "proj_1", 0),

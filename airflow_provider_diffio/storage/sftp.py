@@ -1,0 +1,520 @@
+"""Files on an SFTP server: a connection that is renewed, waits that end, and the protocol's own rename."""
+
+from __future__ import annotations
+
+import errno
+import io
+import logging
+import os
+import posixpath
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from airflow_provider_diffio.api.errors import DiffioConfigurationError, DiffioInputError
+from airflow_provider_diffio.storage.errors import already_there
+from airflow_provider_diffio.storage.location import FileFacts
+from airflow_provider_diffio.storage.remote import READ_BLOCK_BYTES, RemoteLocation, RemoteReader
+from airflow_provider_diffio.storage.writer import Sink, is_part_name, part_name
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+#: Seconds for a request that moves no content, for a block of content, for a listing, and for tidying up.
+_REQUEST_SECONDS = 60
+_BLOCK_SECONDS = 300
+_LISTING_SECONDS = 600
+_TIDY_SECONDS = 10
+#: A connection that is silent for ``interval * (count + 1)`` seconds is closed, and what waits for it fails.
+_CONNECTION_OPTIONS: dict[str, Any] = {
+    "connect_timeout": 30,
+    "login_timeout": 30,
+    "keepalive_interval": 15,
+    "keepalive_count_max": 3,
+}
+#: A hidden file is abandoned when nothing was written to it for so many seconds of the server's clock.
+_ABANDONED_SECONDS = 15 * 60
+#: No more names of a directory are searched for abandoned files than these.
+_MOST_NAMES = 5_000
+_OLD_SUFFIX = ".old"
+
+#: asyncssh's errors, by name: importing it takes its time. Others have no better reason than their text.
+_ERRNOS = {
+    "SFTPNoSuchFile": errno.ENOENT,
+    "SFTPNoSuchPath": errno.ENOENT,
+    "SFTPPermissionDenied": errno.EACCES,
+    "SFTPOpUnsupported": errno.ENOTSUP,
+    "SFTPFileAlreadyExists": errno.EEXIST,
+    "SFTPWriteProtect": errno.EROFS,
+    "SFTPNoSpaceOnFilesystem": errno.ENOSPC,
+    "SFTPQuotaExceeded": errno.EDQUOT,
+    "SFTPNotADirectory": errno.ENOTDIR,
+    "SFTPLinkLoop": errno.ELOOP,
+    "SFTPFileIsADirectory": errno.EISDIR,
+    "SFTPInvalidFilename": errno.EINVAL,
+    "SFTPBadMessage": errno.EINVAL,
+}
+_LOST = frozenset(
+    {
+        "BrokenPipeError",
+        "ChannelOpenError",
+        "ConnectionLost",
+        "ConnectionResetError",
+        "FSTimeoutError",
+        "SFTPConnectionLost",
+        "SFTPNoConnection",
+    }
+)
+#: What sshfs raises as a ValueError when the server opens no more sessions, or the connection is gone.
+_NO_SESSION = "Can't create any SFTP connections"
+
+
+class SessionLostError(ConnectionError):
+    """The connection to the server broke, or the server no longer responds."""
+
+
+class SftpStore:
+    """
+    The connection to a server, shared by all locations of this process and renewed when it is lost.
+
+    :param scheme: the part of a URL before ``://``.
+    :param conn_id: an Airflow connection of type ``sftp`` or ``ssh``.
+    """
+
+    _stores: dict[tuple[int, str, str], SftpStore] = {}
+
+    def __init__(self, scheme: str, conn_id: str) -> None:
+        self._scheme = scheme
+        self._conn_id = conn_id
+        self._fs: Any = None
+        self._lock = threading.Lock()
+
+    @classmethod
+    def of(cls, scheme: str, conn_id: str | None, uri: str) -> SftpStore:
+        """
+        Return the connected store.
+
+        :param scheme: the part of a URL before ``://``.
+        :param conn_id: the Airflow connection.
+        :param uri: the place, for messages.
+        :raises DiffioInputError: without a connection.
+        :raises Exception: whatever connecting raises.
+        """
+        if conn_id is None:
+            if not _has_fs(scheme):
+                raise ValueError(f"No filesystem registered for scheme {scheme}")
+            raise DiffioInputError(
+                f"{uri} names no Airflow connection.",
+                advice=f"Write its id in front of the host, as in {scheme}://conn_id@host/directory/file.",
+            )
+        # A forked process cannot use the connection of its parent.
+        store = cls._stores.setdefault((os.getpid(), scheme, conn_id), cls(scheme, conn_id))
+        with _translated():
+            store.fs  # noqa: B018 -- connects, so that a wrong password is known at once
+        return store
+
+    @property
+    def fs(self) -> Any:
+        """The filesystem, over a connection that is open as far as anybody knows."""
+        with self._lock:
+            if self._fs is None or self._fs.client.is_closed():
+                self._fs = self._connect()
+            return self._fs
+
+    def use(self, action: Callable[[Any], T]) -> T:
+        """
+        Run something that may be repeated; once more on a new connection when the old one turns out lost.
+
+        :param action: is given the filesystem.
+        """
+        try:
+            with self.failures():
+                return action(self.fs)
+        except SessionLostError:
+            with self.failures():
+                return action(self.fs)
+
+    @contextmanager
+    def failures(self) -> Iterator[None]:
+        """Turn what asyncssh and sshfs raise into OSErrors; forget a connection that is lost."""
+        try:
+            with _translated():
+                yield
+        except SessionLostError:
+            self._fs = None
+            raise
+
+    def _connect(self) -> Any:
+        try:
+            from airflow.sdk.io import get_fs
+        except ImportError:  # Airflow 2
+            from airflow.io import get_fs
+        # fsspec would return the instance whose connection is lost.
+        options = {**_CONNECTION_OPTIONS, **self._key(), "skip_instance_cache": True}
+        return get_fs(self._scheme, self._conn_id, options)
+
+    def _key(self) -> dict[str, Any]:
+        """Read the extra ``private_key``, which the provider would take for the name of a file."""
+        from airflow.providers.common.compat.sdk import BaseHook
+
+        extra = BaseHook.get_connection(self._conn_id).extra_dejson
+        text = extra.get("private_key")
+        if not text:
+            return {}
+        from asyncssh import KeyEncryptionError, KeyImportError, import_private_key
+
+        passphrase = extra.get("private_key_passphrase") or None
+        try:
+            return {"client_keys": [import_private_key(str(text), passphrase)]}
+        except (KeyEncryptionError, KeyImportError) as error:
+            raise DiffioConfigurationError(
+                f"Could not read 'private_key' in the extra of connection {self._conn_id!r}:"
+                f" {type(error).__name__}.",
+                advice="Give the text of a key in OpenSSH or PEM form, and its 'private_key_passphrase'.",
+            ) from None
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        name = type(error).__name__
+        if name in _LOST or _NO_SESSION in str(error):
+            detail = "the server did not respond in time" if name == "FSTimeoutError" else str(error) or name
+            raise SessionLostError(
+                errno.ECONNRESET, f"Connection to the SFTP server lost: {detail}"
+            ) from error
+        if name in _ERRNOS:
+            number = _ERRNOS[name]
+            raise OSError(number, f"{os.strerror(number)} (the server says: {_reason(error)})") from error
+        if name == "SFTPFailure":
+            raise OSError(errno.EIO, f"The server says: {_reason(error)}") from error
+        raise
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "reason", "")) or type(error).__name__
+
+
+def _has_fs(scheme: str) -> bool:
+    try:
+        from airflow.sdk.io import has_fs
+    except ImportError:  # Airflow 2
+        from airflow.io import has_fs
+    return bool(has_fs(scheme))
+
+
+class SftpLocation(RemoteLocation):
+    """A file or directory on an SFTP server."""
+
+    store: SftpStore
+
+    def _info(self) -> dict[str, Any]:
+        info: dict[str, Any] = self.store.use(lambda fs: fs.info(self.key, timeout=_REQUEST_SECONDS))
+        return info
+
+    def _find(self, recursive: bool) -> list[str]:
+        depth = None if recursive else 1
+        found = self.store.use(lambda fs: fs.find(self.key, maxdepth=depth, timeout=_LISTING_SECONDS))
+        return list(found)
+
+    def _open_read(self) -> io.BufferedIOBase:
+        self._facts()  # sshfs opens a directory as an empty file
+        store = self.store
+        return RemoteReader(store.use(lambda fs: _BoundedFile(store, fs.open(self.key, "rb"))), self.uri)
+
+    def _sink(self, overwrite: bool) -> Sink:
+        return SftpSink(self, overwrite=overwrite)
+
+    def _probe(self) -> None:
+        key = posixpath.join(self.key, _PROBE_NAME) if self.is_directory_like else self.key
+        sink = SftpSink(replace(self, key=key, is_directory_like=False), overwrite=True)
+        try:
+            sink.open()
+            sink.write(b"?")
+            sink.try_rename()
+        finally:
+            sink.discard()
+
+    def facts_if_any(self) -> FileFacts | None:
+        """Return what is known of the file, None when it does not exist."""
+        with suppress(FileNotFoundError):
+            return self._stat()
+        return None
+
+
+_PROBE_NAME = ".diffio-probe"
+
+
+class _BoundedFile:
+    """sshfs's open file, each of whose calls ends in time."""
+
+    def __init__(self, store: SftpStore, handle: Any) -> None:
+        self._store = store
+        self._handle = handle
+
+    def read(self, size: int) -> bytes:
+        """Read some bytes, or all the rest with -1, in blocks."""
+        blocks = []
+        left = size
+        while left != 0:
+            with self._store.failures():
+                wanted = READ_BLOCK_BYTES if left < 0 else min(left, READ_BLOCK_BYTES)
+                block = self._handle.read(wanted, timeout=_BLOCK_SECONDS)
+            if not block:
+                break
+            blocks.append(block)
+            left -= len(block) if left > 0 else 0
+        return b"".join(blocks)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move to a position."""
+        with self._store.failures():
+            return int(self._handle.seek(offset, whence, timeout=_REQUEST_SECONDS))
+
+    def write(self, block: bytes) -> None:
+        """Append a block."""
+        with self._store.failures():
+            self._handle.write(block, timeout=_BLOCK_SECONDS)
+
+    def sync(self) -> None:
+        """Have the server sync the file to its disk, if it can."""
+        with suppress(OSError), self._store.failures():
+            self._handle.fsync(timeout=_BLOCK_SECONDS)
+
+    def close(self, seconds: float = _BLOCK_SECONDS) -> None:
+        """Close the file on the server."""
+        with self._store.failures():
+            self._handle._close(timeout=seconds)
+            self._handle._closed = True
+
+
+class SftpSink:
+    """
+    Writes a hidden file beside the destination and renames it.
+
+    A server with OpenSSH's ``posix-rename`` replaces an older file in one step. The protocol's own rename
+    never replaces one, so on other servers the older file is renamed first and removed last.
+
+    :param location: the destination.
+    :param overwrite: whether an existing file may be replaced. If not, the protocol's own rename refuses.
+    """
+
+    def __init__(self, location: SftpLocation, *, overwrite: bool) -> None:
+        self._location = location
+        self._store = location.store
+        self._overwrite = overwrite
+        self._parent = posixpath.dirname(location.key)
+        self._name = posixpath.basename(location.key)
+        self._part = self._beside(part_name(self._name))
+        self._handle: _BoundedFile | None = None
+        self._created = False
+        self._size_bytes = 0
+
+    def open(self) -> None:
+        """Create the hidden file, and the directories that are missing."""
+        self._check_target()
+        self._created = True
+        self._handle = self._store.use(self._create)
+        self._sweep()
+
+    def write(self, block: bytes) -> None:
+        """Append to the hidden file."""
+        self._file.write(block)
+        self._size_bytes += len(block)
+
+    def publish(self) -> None:
+        """Close the hidden file, check that it is whole, and rename it."""
+        self._finish()
+        self._check_target()
+        if self._overwrite:
+            self._replace()
+        else:
+            self._rename_to_free_name()
+        self._created = False
+
+    def try_rename(self) -> None:
+        """Rename the hidden file to another hidden name."""
+        self._finish()
+        other = self._beside(part_name(self._name))
+        self._rename(self._part, other)
+        self._part = other
+
+    def discard(self) -> None:
+        """Remove the hidden file, unless the server no longer responds."""
+        handle, self._handle = self._handle, None
+        if not self._created:
+            return
+        try:
+            if handle is not None:
+                with suppress(OSError):
+                    handle.close(_TIDY_SECONDS)
+            self._remove(self._part, _TIDY_SECONDS)
+        except FileNotFoundError:
+            pass
+        except Exception as error:
+            log.warning(
+                "Could not remove the temporary file %s (%s). The next writer of the same file removes it"
+                " after %d minutes.",
+                self._part,
+                type(error).__name__,
+                _ABANDONED_SECONDS // 60,
+            )
+
+    @property
+    def _file(self) -> _BoundedFile:
+        if self._handle is None:
+            raise ValueError("The file is not open.")
+        return self._handle
+
+    def _beside(self, name: str) -> str:
+        return posixpath.join(self._parent, name)
+
+    def _check_target(self) -> None:
+        if self._location.facts_if_any() is not None and not self._overwrite:
+            raise already_there(self._location.uri)
+
+    def _create(self, fs: Any) -> _BoundedFile:
+        try:
+            with self._store.failures():
+                return _BoundedFile(self._store, fs.open(self._part, "wb"))
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            self._blame_parents(error)
+        try:
+            with self._store.failures():
+                fs.makedirs(self._parent, exist_ok=True, timeout=_REQUEST_SECONDS)
+                return _BoundedFile(self._store, fs.open(self._part, "wb"))
+        except OSError as error:
+            self._blame_parents(error)
+            raise
+
+    def _blame_parents(self, error: OSError) -> None:
+        """Raise what is wrong: the protocol has one word for most failures."""
+        if isinstance(error, SessionLostError):
+            raise error
+        for parent in _parents(self._parent):
+            try:
+                with self._store.failures():
+                    info = self._store.fs.info(parent, timeout=_REQUEST_SECONDS)
+            except SessionLostError:
+                raise
+            except OSError:
+                continue
+            if info["type"] != "directory":
+                raise NotADirectoryError(errno.ENOTDIR, f"{parent} is a file, not a directory") from error
+        if error.errno == errno.EINVAL and len(self._name.encode()) > _SHORT_NAME_BYTES:
+            raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG)) from error
+        raise error
+
+    def _finish(self) -> None:
+        file = self._file
+        file.sync()
+        file.close()
+        with self._store.failures():
+            arrived = self._store.fs.info(self._part, timeout=_REQUEST_SECONDS)["size"]
+        if arrived != self._size_bytes:
+            raise OSError(errno.EIO, f"The server kept {arrived} of {self._size_bytes} bytes")
+
+    def _replace(self) -> None:
+        try:
+            self._rename(self._part, self._location.key, replace=True)
+        except OSError as error:
+            if error.errno not in (errno.ENOTSUP, errno.EIO, errno.EEXIST):
+                raise
+            if self._location.facts_if_any() is None:
+                self._rename(self._part, self._location.key)
+            else:
+                self._replace_in_steps()
+
+    def _replace_in_steps(self) -> None:
+        """Replace a file on a server that renames only to free names. Put the old one back if that fails."""
+        displaced = self._part.removesuffix(".part") + _OLD_SUFFIX
+        self._rename(self._location.key, displaced)
+        try:
+            self._rename(self._part, self._location.key)
+        except BaseException:
+            self._rename(displaced, self._location.key)
+            raise
+        try:
+            self._remove(displaced, _REQUEST_SECONDS)
+        except OSError as error:
+            log.warning("Could not remove %s, the file that was replaced: %s", displaced, error)
+
+    def _rename_to_free_name(self) -> None:
+        try:
+            self._rename(self._part, self._location.key)
+        except OSError:
+            if self._location.facts_if_any() is not None:
+                raise already_there(self._location.uri) from None
+            raise
+
+    def _rename(self, source: str, target: str, *, replace: bool = False) -> None:
+        fs = self._store.fs
+
+        async def rename() -> None:
+            async with fs._pool.get() as channel:
+                await (channel.posix_rename if replace else channel.rename)(source, target)
+
+        self._run(fs, rename, _REQUEST_SECONDS)
+
+    def _remove(self, key: str, seconds: float) -> None:
+        fs = self._store.fs
+        with self._store.failures():
+            fs.rm_file(key, timeout=seconds)
+
+    def _run(self, fs: Any, action: Callable[[], Any], seconds: float) -> Any:
+        from fsspec.asyn import sync
+
+        with self._store.failures():
+            return sync(fs.loop, action, timeout=seconds)
+
+    def _sweep(self) -> None:
+        """Remove what killed writers of the same file left; put an older file back that one had renamed."""
+        fs = self._store.fs
+
+        async def names() -> list[tuple[str, float]]:
+            found = []
+            async with fs._pool.get() as channel:
+                searched = 0
+                async for entry in channel.scandir(self._parent):
+                    searched += 1
+                    if self._is_ours(entry.filename):
+                        found.append((entry.filename, entry.attrs.mtime or 0))
+                    if searched == _MOST_NAMES:
+                        break
+            return found
+
+        with suppress(OSError):
+            ages = {self._beside(name): time for name, time in self._run(fs, names, _REQUEST_SECONDS)}
+            now = ages.pop(self._part, 0)  # by the server's own clock
+            for key, time in ages.items():
+                if now - time > _ABANDONED_SECONDS:
+                    self._tidy(key)
+
+    def _is_ours(self, candidate: str) -> bool:
+        return is_part_name(re.sub(rf"{re.escape(_OLD_SUFFIX)}$", ".part", candidate), self._name)
+
+    def _tidy(self, key: str) -> None:
+        if key.endswith(_OLD_SUFFIX) and self._location.facts_if_any() is None:
+            self._rename(key, self._location.key)
+            log.info("Renamed %s back, which a killed process left behind.", key)
+        else:
+            self._remove(key, _REQUEST_SECONDS)
+            log.info("Removed %s, which a killed process left behind.", key)
+
+
+#: Names up to here are short enough for any server.
+_SHORT_NAME_BYTES = 100
+
+
+def _parents(path: str) -> Iterator[str]:
+    while path not in ("", "/"):
+        yield path
+        path = posixpath.dirname(path)
