@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import tenacity
 
 from airflow_provider_diffio.api import endpoints
-from airflow_provider_diffio.api.client import DiffioClient, MediaStream, Options, RangeRefusedError
+from airflow_provider_diffio.api.client import DiffioClient, Options
 from airflow_provider_diffio.api.errors import (
     DiffioError,
     DiffioGenerationFailedError,
@@ -24,6 +24,7 @@ from airflow_provider_diffio.api.errors import (
     DiffioTransferError,
 )
 from airflow_provider_diffio.api.json_fields import presentable
+from airflow_provider_diffio.api.media_stream import MediaStream, RangeRefusedError
 from airflow_provider_diffio.api.models import GenerationDownload
 from airflow_provider_diffio.api.polling import DEFAULT_READY_TIMEOUT
 

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from .remote import RemoteSandbox
-from .settings import (
+from airflow_provider_diffio.sandbox.remote import RemoteSandbox
+from airflow_provider_diffio.sandbox.settings import (
     DEFAULT_API_KEY,
     DEFAULT_WEBHOOK_SECRET,
     ENGINES,
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 async def _serve(settings: Settings, ready_file: Path | None, webhook_urls: Sequence[str]) -> None:
-    from .server import Server
+    from airflow_provider_diffio.sandbox.server import Server
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

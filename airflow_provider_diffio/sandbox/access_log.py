@@ -8,8 +8,8 @@ from typing import Any, Final
 from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
 
-from .journal import Entry
-from .state import iso
+from airflow_provider_diffio.sandbox.journal import Entry
+from airflow_provider_diffio.sandbox.state import iso
 
 log = logging.getLogger(__name__)
 

@@ -15,14 +15,20 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from .contract import DOWNLOAD_TYPES, EVENT_TYPES, SCOPES, WEBHOOK_MODES, ApiError
-from .faults import Fault, FaultBook
-from .journal import Journal
-from .keys import KeyRing
-from .ledger import ledger
-from .settings import Settings, is_loopback
-from .state import State
-from .webhooks import Webhooks
+from airflow_provider_diffio.sandbox.contract import (
+    DOWNLOAD_TYPES,
+    EVENT_TYPES,
+    SCOPES,
+    WEBHOOK_MODES,
+    ApiError,
+)
+from airflow_provider_diffio.sandbox.faults import Fault, FaultBook
+from airflow_provider_diffio.sandbox.journal import Journal
+from airflow_provider_diffio.sandbox.keys import KeyRing
+from airflow_provider_diffio.sandbox.ledger import ledger
+from airflow_provider_diffio.sandbox.settings import Settings, is_loopback
+from airflow_provider_diffio.sandbox.state import State
+from airflow_provider_diffio.sandbox.webhooks import Webhooks
 
 _DATA: Final = {
     "Content-Type": "application/octet-stream",

@@ -8,8 +8,8 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Self
 
-from .remote import RemoteSandbox
-from .settings import Settings
+from airflow_provider_diffio.sandbox.remote import RemoteSandbox
+from airflow_provider_diffio.sandbox.settings import Settings
 
 
 class Sandbox(RemoteSandbox):
@@ -64,7 +64,7 @@ class Sandbox(RemoteSandbox):
         self.stop()
 
     async def _serve(self, listening: Future[tuple[str, str, str]]) -> None:
-        from .server import Server
+        from airflow_provider_diffio.sandbox.server import Server
 
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         try:

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from .keys import KeyRing
-from .state import State, iso
+from airflow_provider_diffio.sandbox.keys import KeyRing
+from airflow_provider_diffio.sandbox.state import State, iso
 
 #: Enough for any test; a sandbox that is left running for days must not grow without end.
 _KEEP: Final = 100_000

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from .contract import MINIMUM_BILLED_SECONDS
-from .state import Generation, State, iso
+from airflow_provider_diffio.sandbox.contract import MINIMUM_BILLED_SECONDS
+from airflow_provider_diffio.sandbox.state import Generation, State, iso
 
 #: Diffio's prices are on its website, not in its API. A cent a minute keeps the sums easy to check.
 CENTS_PER_MINUTE = 1

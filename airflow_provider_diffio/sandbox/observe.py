@@ -13,10 +13,10 @@ from typing import BinaryIO, Final
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from .access_log import ENTRY
-from .faults import Fault, FaultBook
-from .journal import Entry, Journal
-from .media import MediaFile
+from airflow_provider_diffio.sandbox.access_log import ENTRY
+from airflow_provider_diffio.sandbox.faults import Fault, FaultBook
+from airflow_provider_diffio.sandbox.journal import Entry, Journal
+from airflow_provider_diffio.sandbox.media import MediaFile
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from .remote import RemoteSandbox
+from airflow_provider_diffio.sandbox.remote import RemoteSandbox
 
 _START_SECONDS = 30.0
 

@@ -14,27 +14,27 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from .access_log import AccessLogger
-from .access_log import log as access_log
-from .account import Account
-from .api import Api
-from .contract import EVENT_TYPES
-from .control import Control
-from .faults import FaultBook
-from .generations import Generations
-from .jobs import Jobs
-from .journal import Journal
-from .keys import KeyRing
-from .ledger import totals
-from .media import Media
-from .observe import observer
-from .page import page_routes
-from .projects import Projects
-from .settings import Settings
-from .state import State
-from .storage import SignedPuts
-from .uploads import EdgeUploads
-from .webhooks import Webhooks
+from airflow_provider_diffio.sandbox.access_log import AccessLogger
+from airflow_provider_diffio.sandbox.access_log import log as access_log
+from airflow_provider_diffio.sandbox.account import Account
+from airflow_provider_diffio.sandbox.api import Api
+from airflow_provider_diffio.sandbox.contract import EVENT_TYPES
+from airflow_provider_diffio.sandbox.control import Control
+from airflow_provider_diffio.sandbox.faults import FaultBook
+from airflow_provider_diffio.sandbox.generations import Generations
+from airflow_provider_diffio.sandbox.jobs import Jobs
+from airflow_provider_diffio.sandbox.journal import Journal
+from airflow_provider_diffio.sandbox.keys import KeyRing
+from airflow_provider_diffio.sandbox.ledger import totals
+from airflow_provider_diffio.sandbox.media import Media
+from airflow_provider_diffio.sandbox.observe import observer
+from airflow_provider_diffio.sandbox.page import page_routes
+from airflow_provider_diffio.sandbox.projects import Projects
+from airflow_provider_diffio.sandbox.settings import Settings
+from airflow_provider_diffio.sandbox.state import State
+from airflow_provider_diffio.sandbox.storage import SignedPuts
+from airflow_provider_diffio.sandbox.uploads import EdgeUploads
+from airflow_provider_diffio.sandbox.webhooks import Webhooks
 
 #: A thousand pollers may connect in the same instant.
 _BACKLOG = 2048

@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from .api import Endpoint
-from .contract import (
+from airflow_provider_diffio.sandbox.api import Endpoint
+from airflow_provider_diffio.sandbox.contract import (
     EVENT_OF_STATUS,
     EVENT_TYPES,
     WEBHOOK_MODES,
@@ -24,10 +24,10 @@ from .contract import (
     optional_string,
     string_field,
 )
-from .keys import ApiKey, KeyRing
-from .lifecycle import transcription_status
-from .settings import Settings, is_loopback, is_private
-from .state import Generation, iso
+from airflow_provider_diffio.sandbox.keys import ApiKey, KeyRing
+from airflow_provider_diffio.sandbox.lifecycle import transcription_status
+from airflow_provider_diffio.sandbox.settings import Settings, is_loopback, is_private
+from airflow_provider_diffio.sandbox.state import Generation, iso
 
 #: Svix's schedule: each counted from the failure before it.
 RETRY_SECONDS: Final = (5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 36000.0)

@@ -367,7 +367,7 @@ class TestTrouble:
         for name in ("_REQUEST_SECONDS", "_BLOCK_SECONDS", "_LISTING_SECONDS", "_TIDY_SECONDS"):
             monkeypatch.setattr(f"airflow_provider_diffio.storage.sftp.{name}", 2)
         impatient = {"connect_timeout": 2, "login_timeout": 2}
-        monkeypatch.setattr("airflow_provider_diffio.storage.sftp._CONNECTION_OPTIONS", impatient)
+        monkeypatch.setattr("airflow_provider_diffio.storage.sftp_session._CONNECTION_OPTIONS", impatient)
         location = root.child("a.wav")
         write(location, NEW)
         reader = location.open_read()
