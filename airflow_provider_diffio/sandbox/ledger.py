@@ -79,16 +79,19 @@ def ledger(state: State) -> dict[str, Any]:
         }
         for project in state.projects.values()
     ]
+    return {"generations": generations, "projects": projects, "totals": totals(state)}
+
+
+def totals(state: State) -> dict[str, int]:
+    """The sums."""
+    bills = [bill(generation) for generation in state.generations.values()]
     return {
-        "generations": generations,
-        "projects": projects,
-        "totals": {
-            "generations": len(generations),
-            "billedSeconds": sum(entry["billedSeconds"] for entry in generations),
-            "projects": len(projects),
-            "projectsWithoutUpload": sum(project.stored is None for project in state.projects.values()),
-            "openUploads": sum(project.open_uploads for project in state.projects.values()),
-        },
+        "generations": len(bills),
+        "billedSeconds": sum(share.seconds for share in bills),
+        "billedCents": sum(share.cents for share in bills),
+        "projects": len(state.projects),
+        "projectsWithoutUpload": sum(project.stored is None for project in state.projects.values()),
+        "openUploads": sum(project.open_uploads for project in state.projects.values()),
     }
 
 

@@ -26,7 +26,7 @@ from .contract import (
 )
 from .keys import ApiKey, KeyRing
 from .lifecycle import transcription_status
-from .settings import Settings, is_loopback
+from .settings import Settings, is_loopback, is_private
 from .state import Generation, iso
 
 #: Svix's schedule: each counted from the failure before it.
@@ -80,7 +80,8 @@ class Webhooks:
         mode = _mode(body)
         url = string_field(body, "url")
         address = urlsplit(url)
-        local = address.scheme == "http" and is_loopback(address.hostname or "")
+        near = is_private if self._settings.allow_private_http else is_loopback
+        local = address.scheme == "http" and near(address.hostname or "")
         if not local and not (address.scheme == "https" and address.hostname):
             raise ApiError(400, "url must be an HTTPS URL.")
         event_types = body.get("eventTypes")
@@ -171,8 +172,9 @@ class Webhooks:
             self._post(Delivery(message_id, delivery.endpoint, delivery.event))
         return bool(known)
 
-    def describe(self) -> dict[str, Any]:
-        """Endpoints and deliveries, for the control route."""
+    def describe(self, count: int | None = None) -> dict[str, Any]:
+        """Endpoints and deliveries, oldest first; the newest ``count`` deliveries alone if it is given."""
+        deliveries = self._deliveries if count is None else self._deliveries[-count:]
         return {
             "endpoints": [
                 {"endpointId": it.endpoint_id, "apiKeyId": it.key_id, "mode": it.mode, "url": it.url}
@@ -186,7 +188,7 @@ class Webhooks:
                     "attempts": it.attempts,
                     "state": it.state,
                 }
-                for it in self._deliveries
+                for it in deliveries
             ],
         }
 

@@ -64,7 +64,6 @@ _LOST = frozenset(
         "ChannelOpenError",
         "ConnectionLost",
         "ConnectionResetError",
-        "FSTimeoutError",
         "SFTPConnectionLost",
         "SFTPNoConnection",
     }
@@ -75,6 +74,10 @@ _NO_SESSION = "Can't create any SFTP connections"
 
 class SessionLostError(ConnectionError):
     """The connection to the server broke, or the server no longer responds."""
+
+
+class SilentServerError(SessionLostError):
+    """The server did not respond in time. To ask it again at once would double the wait."""
 
 
 class SftpStore:
@@ -134,6 +137,8 @@ class SftpStore:
         try:
             with self.failures():
                 return action(self.fs)
+        except SilentServerError:
+            raise
         except SessionLostError:
             with self.failures():
                 return action(self.fs)
@@ -184,11 +189,11 @@ def _translated() -> Iterator[None]:
         yield
     except Exception as error:
         name = type(error).__name__
+        if name == "FSTimeoutError":
+            raise SilentServerError(errno.ETIMEDOUT, "The SFTP server did not respond in time") from error
         if name in _LOST or _NO_SESSION in str(error):
-            detail = "the server did not respond in time" if name == "FSTimeoutError" else str(error) or name
-            raise SessionLostError(
-                errno.ECONNRESET, f"Connection to the SFTP server lost: {detail}"
-            ) from error
+            message = f"The connection to the SFTP server is lost: {str(error) or name}"
+            raise SessionLostError(errno.ECONNRESET, message) from error
         if name in _ERRNOS:
             number = _ERRNOS[name]
             raise OSError(number, f"{os.strerror(number)} (the server says: {_reason(error)})") from error
@@ -287,7 +292,7 @@ class _BoundedFile:
         with suppress(OSError), self._store.failures():
             self._handle.fsync(timeout=_BLOCK_SECONDS)
 
-    def close(self, seconds: float = _BLOCK_SECONDS) -> None:
+    def close(self, seconds: float) -> None:
         """Close the file on the server."""
         with self._store.failures():
             self._handle._close(timeout=seconds)
@@ -376,7 +381,14 @@ class SftpSink:
         return posixpath.join(self._parent, name)
 
     def _check_target(self) -> None:
-        if self._location.facts_if_any() is not None and not self._overwrite:
+        try:
+            facts = self._location.facts_if_any()
+        except IsADirectoryError:
+            raise
+        except OSError as error:
+            self._blame_parents(error)
+            raise
+        if facts is not None and not self._overwrite:
             raise already_there(self._location.uri)
 
     def _create(self, fs: Any) -> _BoundedFile:
@@ -409,14 +421,14 @@ class SftpSink:
                 continue
             if info["type"] != "directory":
                 raise NotADirectoryError(errno.ENOTDIR, f"{parent} is a file, not a directory") from error
-        if error.errno == errno.EINVAL and len(self._name.encode()) > _SHORT_NAME_BYTES:
+        if error.errno in (errno.EINVAL, errno.EIO) and len(self._name.encode()) > _LONGEST_NAME_BYTES:
             raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG)) from error
         raise error
 
     def _finish(self) -> None:
         file = self._file
         file.sync()
-        file.close()
+        file.close(_REQUEST_SECONDS)
         with self._store.failures():
             arrived = self._store.fs.info(self._part, timeout=_REQUEST_SECONDS)["size"]
         if arrived != self._size_bytes:
@@ -510,8 +522,8 @@ class SftpSink:
             log.info("Removed %s, which a killed process left behind.", key)
 
 
-#: Names up to here are short enough for any server.
-_SHORT_NAME_BYTES = 100
+#: The longest name that common filesystems accept.
+_LONGEST_NAME_BYTES = 255
 
 
 def _parents(path: str) -> Iterator[str]:
