@@ -48,7 +48,7 @@ def test_airflows_masker_is_told_nothing_of_single_files(
     hook: DiffioHook, recording: Path, tmp_path: Path, mocker: MockerFixture
 ) -> None:
     restore(hook, recording, tmp_path / "first.mp3")
-    mask = mocker.patch("airflow.providers.common.compat.sdk.mask_secret")
+    mask = mocker.patch("airflow_provider_diffio.hooks.diffio.mask_secret")
     for number in range(3):
         restore(hook, recording, tmp_path / f"{number}.mp3")
     assert mask.call_args_list == []
@@ -77,7 +77,7 @@ def test_a_link_that_a_user_asks_for_is_masked_and_no_id_with_it(
     hook: DiffioHook, recording: Path, tmp_path: Path, mocker: MockerFixture
 ) -> None:
     generation = restore(hook, recording, tmp_path / "a.mp3")
-    mask = mocker.patch("airflow.providers.common.compat.sdk.mask_secret")
+    mask = mocker.patch("airflow_provider_diffio.hooks.diffio.mask_secret")
     link = hook.get_generation_download(generation.generation_id, generation.api_project_id)
     masked = [call.args[0] for call in mask.call_args_list]
     assert link.download_url in masked
