@@ -15,7 +15,8 @@ GROUPS = {"DiffioApiError", "DiffioConflictError", "DiffioGenerationError"}
 
 def subclasses(cls: type[DiffioError]) -> Iterator[type[DiffioError]]:
     for sub in cls.__subclasses__():
-        if sub.__module__.startswith("airflow_provider_diffio."):
+        # Others are a module's own affair, and never reach a user.
+        if sub.__module__ == DiffioError.__module__:
             yield sub
             yield from subclasses(sub)
 
