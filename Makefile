@@ -73,6 +73,14 @@ browser: $(READY) .tools/playwright/.ready ## Create a connection in a real brow
 package: $(READY) ## Build wheel and sdist, and try them in clean environments (needs network)
 	@DIFFIO_PACKAGE=1 $(VENV)/bin/python -m pytest tests/packaging $(ARGS)
 
+.venv-stores/.ready: .ci/stores-requirements.txt .ci/stores .ci/lib.sh
+	@.ci/stores
+
+.PHONY: stores
+stores: .venv-stores/.ready ## Try every store that the documentation names, on a real server (needs network)
+	@.venv-stores/bin/python -m pytest tests/stores $(ARGS)
+	@.venv-stores/bin/python -m tests.stores.table
+
 .PHONY: demo
 demo: $(READY) ## Restore a noisy recording with a real Airflow and the local sandbox, and measure it
 	@$(VENV)/bin/python -m tests.demo $(ARGS)

@@ -116,6 +116,15 @@ def open_filesystem(scheme: str, conn_id: str | None) -> Any:
     return attach(scheme, conn_id).fs
 
 
+def filesystem_factories() -> tuple[Any, Any]:
+    """Return Airflow's ``get_fs`` and ``has_fs``, which make a filesystem, and tell whether one is served."""
+    try:
+        from airflow.sdk.io import get_fs, has_fs
+    except ImportError:  # Airflow 2
+        from airflow.io import get_fs, has_fs
+    return get_fs, has_fs
+
+
 async def find_connection(conn_id: str) -> Any:
     """
     Read an Airflow connection on an event loop without blocking it.

@@ -11,10 +11,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks import imports, jobs, report, transfers, triggers
+from benchmarks import imports, jobs, report, restorations, transfers, triggers
 from benchmarks.environment import RESULTS, bench_python
 
-PARTS = ("polls", "imports", "transfers", "triggers")
+PARTS = ("polls", "imports", "transfers", "restorations", "triggers")
 
 
 def main() -> int:
@@ -52,6 +52,8 @@ def run(parts: list[str], python: Path | None, *, quick: bool) -> dict[str, Any]
             results[part] = imports.measure(python or bench_python(), RESULTS / "home", 1 if quick else 3)
         elif part == "transfers":
             results[part] = transfers.measure(64 if quick else 1024)
+        elif part == "restorations":
+            results[part] = restorations.measure(100 if quick else 300)
         else:
             ten_minutes = {name: found["ten_minutes"] for name, found in simulated.items()}
             results[part] = triggers.measure(python or bench_python(), ten_minutes, quick=quick)

@@ -16,6 +16,7 @@ def checks(results: dict[str, Any]) -> list[Line]:
         ("triggers", _triggers),
         ("polls", _polls),
         ("transfers", _transfers),
+        ("restorations", _restorations),
         ("imports", _imports),
     ):
         if part in results:
@@ -71,6 +72,15 @@ def _transfers(found: dict[str, Any]) -> Iterator[Line]:
     yield _least("upload speed of the SDK's, with latency", found["latency"]["of_sdk"], 2)
     for way in ("upload", "download"):
         yield _most(f"memory of a {way}", found[way]["grown_mib"], 160, "MiB")
+
+
+def _restorations(found: dict[str, Any]) -> Iterator[Line]:
+    first, last = found["cpu_ms"][0], found["cpu_ms"][-1]
+    yield _most(
+        f"CPU of the last 50 of {found['count']} restorations to the first", last / first, 1.1, "times"
+    )
+    yield _most("CPU of a small restoration", last, 15, "ms")
+    yield _most("memory after the first 50", found["grown_mib"], 10, "MiB")
 
 
 def _imports(found: dict[str, Any]) -> Iterator[Line]:

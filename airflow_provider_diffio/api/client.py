@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import socket
-import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from http.cookiejar import DefaultCookiePolicy
 from types import TracebackType
 from typing import Any, TypeVar
@@ -23,19 +21,19 @@ from airflow_provider_diffio.api import models
 from airflow_provider_diffio.api.endpoints import Body, Call, EdgeCall
 from airflow_provider_diffio.api.errors import (
     DiffioApiError,
-    DiffioLinkRefusedError,
     DiffioResponseError,
     DiffioTransferError,
     DiffioUploadRefusedError,
 )
 from airflow_provider_diffio.api.held_errors import hold
+from airflow_provider_diffio.api.http_failures import describe_failure, never_sent
 from airflow_provider_diffio.api.log_redaction import keep_out_of_logs
+from airflow_provider_diffio.api.media_stream import MediaStream, media_stream
 from airflow_provider_diffio.api.models import SignedPutUpload
 from airflow_provider_diffio.api.read_bounds import (
     LEAST_RATE,
     POOL_CLASSES,
     ReadBound,
-    TooSlowError,
     bounded_by,
 )
 from airflow_provider_diffio.api.responses import (
@@ -58,11 +56,7 @@ Options = RequestOptions | Mapping[str, Any] | None
 
 #: Bytes moved at once; the libraries' own 8 to 16 KiB spend most of their time in Python.
 BLOCK_BYTES = 1024 * 1024
-#: Bytes of a download handed on at once. Memory for more comes from the kernel, cleared, with every block.
-_MEDIA_BLOCK_BYTES = 512 * 1024
 _MAX_REDIRECTS = 5
-_MALFORMED = (requests.exceptions.InvalidHeader, requests.exceptions.InvalidURL, UnicodeError)
-_LINK_REFUSED = frozenset({401, 403, 404, 410})
 
 
 class DiffioClient:
@@ -244,7 +238,7 @@ class DiffioClient:
                 if response.status_code in (301, 302, 303, 307, 308):
                     url = _redirected(url, response.headers.get("location"))
                     continue
-                yield _media_stream(response, offset)
+                yield media_stream(response, offset)
                 return
         raise DiffioResponseError(
             f"The download link was redirected more than {_MAX_REDIRECTS} times.",
@@ -324,58 +318,10 @@ class DiffioClient:
                 **request,
             )
         reason = describe_failure(held.error, settings.timeout)
-        raise connection_error(call, reason, _host(url), sent=not _never_sent(held.error))
+        raise connection_error(call, reason, _host(url), sent=not never_sent(held.error))
 
     def _verify(self) -> bool | str | None:
         return None if self.settings.verify is True else self.settings.verify
-
-
-@dataclass(frozen=True)
-class MediaStream:
-    """
-    An open download.
-
-    :ivar total_bytes: length of the whole file, where the server says.
-    :ivar offset: where in the file the first byte stands: what was asked for, or 0 when the
-        server starts over.
-    :ivar validator: the file's strong ETag, where the server says; None for an encoded body, whose ranges are
-        not those of the file.
-    :ivar shows_its_end: whether a body that was cut off can be told from a whole one.
-    :ivar media_type: the media type, in lower case and without parameters; empty when the server names none.
-    """
-
-    response: requests.Response
-    total_bytes: int | None
-    offset: int
-    validator: str | None
-    shows_its_end: bool
-    media_type: str
-
-    def blocks(self) -> Iterator[bytes]:
-        """
-        Return the bytes in blocks of up to 512 KiB.
-
-        :raises DiffioTransferError: when the connection breaks or the body ends early.
-        """
-        with hold(requests.RequestException) as held:
-            yield from self.response.iter_content(_MEDIA_BLOCK_BYTES)
-        if held.failed:
-            raise DiffioTransferError(
-                f"The download broke off: {describe_failure(held.error, 0)}.",
-                endpoint="get_generation_download",
-            )
-
-
-class RangeRefusedError(DiffioTransferError):
-    """
-    There is nothing after the bytes that are there already, says the media host (HTTP 416).
-
-    :ivar total_bytes: length of the whole file, where the server says.
-    """
-
-    def __init__(self, message: str, *, total_bytes: int | None = None, **details: Any) -> None:
-        super().__init__(message, **details)
-        self.total_bytes = total_bytes
 
 
 class _Session(requests.Session):
@@ -404,57 +350,10 @@ class _Adapter(requests.adapters.HTTPAdapter):
         return manager
 
 
-def describe_failure(error: BaseException, timeout: float) -> str:
-    """
-    Return why no response came, in words that hold no URL (a signed one is a secret).
-
-    :param error: what the HTTP library raised.
-    :param timeout: the timeout in seconds that was in force.
-    """
-    causes = list(_causes(error))
-    for cause in causes:
-        if isinstance(cause, TooSlowError):
-            return str(cause)
-    if isinstance(error, requests.ConnectTimeout):
-        return f"connecting took longer than {timeout:g} s"
-    if isinstance(error, requests.Timeout) or "timed out" in str(error):
-        return f"nothing came for {timeout:g} s" if timeout else "nothing came any more"
-    if isinstance(error, (requests.exceptions.ProxyError, requests.exceptions.InvalidProxyURL)):
-        return "the proxy did not pass the request on"
-    if isinstance(error, requests.exceptions.InvalidSchema):
-        return "a proxy of this kind cannot be used"
-    for cause in causes:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return f"its TLS certificate is not trusted ({cause.verify_message})"
-        if isinstance(cause, socket.gaierror):
-            return "its name cannot be resolved"
-        if isinstance(cause, ConnectionRefusedError):
-            return "it refused the connection"
-    if isinstance(error, requests.exceptions.SSLError):
-        return "the TLS handshake failed"
-    if isinstance(error, _MALFORMED):
-        return "the request could not be written (a header or the URL is malformed)"
-    if isinstance(error, requests.exceptions.ChunkedEncodingError):
-        return "the connection broke in the middle of the response"
-    for cause in causes:
-        if isinstance(cause, OSError) and cause.strerror:
-            return cause.strerror.lower()
-    return "the connection broke"
-
-
 def _proxies_for(url: str) -> dict[str, str] | None:
     """Keep the environment's proxy, which would see the key, out of what stays within this machine."""
     host = urlsplit(url).hostname or ""
     return {"no_proxy": host} if is_loopback(host) else None
-
-
-def _never_sent(error: BaseException) -> bool:
-    """Return whether there was not even a connection to send the request over."""
-    kinds = (requests.ConnectTimeout, requests.exceptions.ProxyError, requests.exceptions.InvalidSchema)
-    if isinstance(error, (*kinds, *_MALFORMED)):
-        return True
-    never = (urllib3.exceptions.NewConnectionError, ssl.SSLCertVerificationError)
-    return any(isinstance(cause, never) for cause in _causes(error))
 
 
 def _redirected(url: str, location: str | None) -> str:
@@ -463,19 +362,6 @@ def _redirected(url: str, location: str | None) -> str:
     except ValueError:
         # As a target it is refused like any other that is no usable link.
         return ""
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Walk an exception, its causes, and the exceptions that urllib3 packs into arguments."""
-    seen: set[int] = set()
-    queue: list[Any] = [error]
-    while queue:
-        item = queue.pop(0)
-        if not isinstance(item, BaseException) or id(item) in seen:
-            continue
-        seen.add(id(item))
-        yield item
-        queue += [item.__cause__, item.__context__, getattr(item, "reason", None), *item.args]
 
 
 def _host(url: str) -> str:
@@ -509,48 +395,3 @@ def _signed_put_error(response: requests.Response) -> DiffioApiError | DiffioTra
         retry_after=retry_after,
         money=NOTHING_STARTED,
     )
-
-
-def _media_stream(response: requests.Response, offset: int) -> MediaStream:
-    status, headers = response.status_code, response.headers
-    if status in _LINK_REFUSED:
-        raise DiffioLinkRefusedError("The media host refused the download link.", status_code=status)
-    if status == 416 and offset:
-        total = _content_range(headers.get("content-range"))[1]
-        raise RangeRefusedError("The media host has no such range.", status_code=status, total_bytes=total)
-    if status not in (200, 206):
-        raise DiffioTransferError(
-            "The media host did not send the file.",
-            status_code=status,
-            retry_after=parse_retry_after(headers.get("retry-after"), time.time()),
-        )
-    encoded = headers.get("content-encoding", "identity").strip().lower() not in ("", "identity")
-    # The length of an encoded body says nothing about the file.
-    chunked = bool(getattr(response.raw, "chunked", False))
-    length = None if encoded or chunked else _whole(headers.get("content-length"))
-    etag = headers.get("etag")
-    # A weak ETag does not promise the same bytes.
-    strong = etag is not None and etag.startswith('"') and not encoded
-    start, total = (0, length) if status == 200 else _content_range(headers.get("content-range"))
-    if status == 206 and (not offset or start != offset or encoded):
-        raise DiffioTransferError("The media host sent another range than was asked for.", status_code=status)
-    return MediaStream(
-        response,
-        total_bytes=total,
-        offset=start or 0,
-        validator=etag if strong else None,
-        # What is left out after a range does not show in the range.
-        shows_its_end=total is not None or (chunked and status == 200),
-        media_type=headers.get("content-type", "").partition(";")[0].strip().lower(),
-    )
-
-
-def _content_range(value: str | None) -> tuple[int | None, int | None]:
-    """Return start and total length of ``bytes 10-19/20``; of ``bytes */20`` the length alone."""
-    unit, _, rest = (value or "").partition(" ")
-    span, _, total = rest.partition("/")
-    return (_whole(span.partition("-")[0]), _whole(total)) if unit == "bytes" else (None, None)
-
-
-def _whole(text: str | None) -> int | None:
-    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 19 else None

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import tenacity
 
 from airflow_provider_diffio.api import endpoints
-from airflow_provider_diffio.api.client import DiffioClient, MediaStream, Options, RangeRefusedError
+from airflow_provider_diffio.api.client import DiffioClient, Options
 from airflow_provider_diffio.api.errors import (
     DiffioError,
     DiffioGenerationFailedError,
@@ -24,6 +24,7 @@ from airflow_provider_diffio.api.errors import (
     DiffioTransferError,
 )
 from airflow_provider_diffio.api.json_fields import presentable
+from airflow_provider_diffio.api.media_stream import MediaStream, RangeRefusedError
 from airflow_provider_diffio.api.models import GenerationDownload
 from airflow_provider_diffio.api.polling import DEFAULT_READY_TIMEOUT
 
@@ -334,8 +335,9 @@ def check_beginning(block: bytes, media_type: str, link: GenerationDownload) -> 
     beginning = block[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if beginning.startswith(_PAGE):
         raise _wrong_file("that begins like a web page")
-    # Hosts label files carelessly, but what says that it is JSON and begins like it is JSON.
-    if link.download_type != "transcript" and media_type.endswith("json") and beginning[:1] in (b"{", b"["):
+    # Hosts label files carelessly, but what says that it is JSON and looks like it is JSON.
+    looks_like_json = beginning[:1] in (b"{", b"[", b'"') or beginning.strip() in (b"null", b"true", b"false")
+    if link.download_type != "transcript" and media_type.endswith("json") and looks_like_json:
         raise _wrong_file(f"of the type {presentable(media_type):.80}")
 
 

@@ -10,9 +10,9 @@ Importing this is cheap; what serves and what restores audio is loaded when it i
 
 from __future__ import annotations
 
-from .embedded import Sandbox
-from .process import SandboxProcess, start_sandbox_process
-from .remote import RemoteSandbox
-from .settings import Settings
+from airflow_provider_diffio.sandbox.embedded import Sandbox
+from airflow_provider_diffio.sandbox.process import SandboxProcess, start_sandbox_process
+from airflow_provider_diffio.sandbox.remote import RemoteSandbox
+from airflow_provider_diffio.sandbox.settings import Settings
 
 __all__ = ["RemoteSandbox", "Sandbox", "SandboxProcess", "Settings", "start_sandbox_process"]

@@ -5,21 +5,28 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import logging
 import os
+import secrets
 import shlex
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
-from .remote import RemoteSandbox
-from .settings import (
+from airflow_provider_diffio.sandbox.remote import RemoteSandbox
+from airflow_provider_diffio.sandbox.settings import (
     DEFAULT_API_KEY,
     DEFAULT_WEBHOOK_SECRET,
     ENGINES,
     PROTOCOLS,
     Settings,
+    is_loopback,
 )
+
+#: Stands for a control token that is still to be made.
+_GENERATED: Final = "\0"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,20 +36,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     fields = vars(options)
     ready_file = fields.pop("ready_file")
     webhook_urls = fields.pop("webhook_url")
+    if not fields.pop("quiet"):
+        logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    if fields["control_token"] == _GENERATED:
+        fields["control_token"] = secrets.token_urlsafe(24)
     try:
         settings = Settings(**fields)
     except ValueError as error:
-        parser.error(str(error))
+        sys.stderr.write(f"The sandbox cannot start: {error}\n")
+        return 2
     try:
         asyncio.run(_serve(settings, ready_file, webhook_urls))
     except OSError as error:
-        sys.stderr.write(f"The sandbox cannot listen: {error}\n")
+        sys.stderr.write(f"The sandbox cannot listen: {error.strerror or error}\n")
         return 1
     return 0
 
 
 async def _serve(settings: Settings, ready_file: Path | None, webhook_urls: Sequence[str]) -> None:
-    from .server import Server
+    from airflow_provider_diffio.sandbox.server import Server
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -53,7 +65,14 @@ async def _serve(settings: Settings, ready_file: Path | None, webhook_urls: Sequ
         await server.start()
         for url in webhook_urls:
             server.add_webhook(url)
-        remote = RemoteSandbox(server.api_url, server.media_url, settings.api_key, settings.webhook_secret)
+        remote = RemoteSandbox(
+            server.api_url,
+            server.media_url,
+            settings.api_key,
+            settings.webhook_secret,
+            public_url=server.public_url,
+            control_token=settings.control_token,
+        )
         _announce(remote, settings)
         if ready_file is not None:
             _write_ready(ready_file, remote)
@@ -64,13 +83,21 @@ async def _serve(settings: Settings, ready_file: Path | None, webhook_urls: Sequ
 
 def _announce(remote: RemoteSandbox, settings: Settings) -> None:
     connection = shlex.quote(json.dumps(remote.connection))
-    lines = (
+    token = "" if remote.control_token is None else f"#token={remote.control_token}"
+    lines = [
         f"export AIRFLOW_CONN_DIFFIO_DEFAULT={connection}",
-        f"# API {remote.api_url}/v1 ({settings.protocol}), uploads and downloads {remote.media_url}",
-        f"# What would have been billed: {remote.api_url}/sandbox/ledger",
-        f"# Every request seen:          {remote.api_url}/sandbox/requests",
+        f"# API {remote.public_url}/v1 ({settings.protocol}), uploads and downloads {remote.media_url}",
+        f"# What it does, in a browser:  {remote.public_url}/{token}",
+        f"# What would have been billed: {remote.public_url}/sandbox/ledger",
+        f"# Every request seen:          {remote.public_url}/sandbox/requests",
         f"# Webhook signing secret:      {remote.webhook_secret}",
-    )
+    ]
+    if remote.control_token is not None:
+        lines.append(f"# Control routes ask for:      Authorization: Bearer {remote.control_token}")
+    if settings.allow_remote and settings.public_url is None and not is_loopback(settings.host):
+        lines.append(
+            "# Other machines cannot use these addresses: name the one they use, --public-url http://<name>:<port>"
+        )
     sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()
 
@@ -79,12 +106,16 @@ def _write_ready(path: Path, remote: RemoteSandbox) -> None:
     """Appear whole or not at all: a waiting process reads the file at once."""
     ready = {
         "api_url": remote.api_url,
+        "public_url": remote.public_url,
         "media_url": remote.media_url,
         "api_key": remote.api_key,
         "webhook_secret": remote.webhook_secret,
+        "control_token": remote.control_token,
         "pid": os.getpid(),
     }
     partial = path.with_name(f".{path.name}.{os.getpid()}")
+    # It holds the control token, which is for whoever started the sandbox.
+    partial.touch(mode=0o600)
     partial.write_text(json.dumps(ready))
     partial.replace(path)
 
@@ -119,6 +150,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--accept-4-5", action="store_true", help="take diffio-4.5 models for their 4.6 successors")
     add("--allow-remote", action="store_true", help="listen on an address other machines can reach")
+    add("--public-url", help="address of the API for other machines, such as http://sandbox:8788")
+    add(
+        "--public-media-url",
+        help="the same for uploads and downloads; the host of --public-url with --media-port if not given",
+    )
+    add(
+        "--control-token",
+        nargs="?",
+        const=_GENERATED,
+        help="ask for this token on the page and the control routes, and let other machines use them; "
+        "without a value one is made up and shown once",
+    )
+    add("--allow-private-http", action="store_true", help="take webhooks of plain http to private hosts")
+    add("--quiet", action="store_true", help="log no requests")
     add("--ready-file", type=Path, help="JSON file to write once requests are served")
     return parser
 

@@ -5,11 +5,19 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from .api import Endpoint
-from .contract import MAX_LABEL, SCOPES, ApiError, JSONObject, optional_object, optional_string, string_field
-from .keys import ApiKey, KeyRing
-from .ledger import bill, months
-from .state import State, iso
+from airflow_provider_diffio.sandbox.api import Endpoint
+from airflow_provider_diffio.sandbox.contract import (
+    MAX_LABEL,
+    SCOPES,
+    ApiError,
+    JSONObject,
+    optional_object,
+    optional_string,
+    string_field,
+)
+from airflow_provider_diffio.sandbox.keys import ApiKey, KeyRing
+from airflow_provider_diffio.sandbox.ledger import bill, months
+from airflow_provider_diffio.sandbox.state import State, iso
 
 _POLICY_TYPES = ("customerStripe", "internalDiffio")
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from aiohttp import web
 
-from .contract import INVALID_JSON, ROUTE_NOT_FOUND, ApiError, JSONObject
-from .keys import ApiKey, KeyRing
+from airflow_provider_diffio.sandbox.contract import INVALID_JSON, ROUTE_NOT_FOUND, ApiError, JSONObject
+from airflow_provider_diffio.sandbox.keys import ApiKey, KeyRing
 
 Handler = Callable[[ApiKey, JSONObject], Awaitable[JSONObject]]
 

@@ -1,23 +1,42 @@
-"""The routes a test steers the sandbox with. They take no key, and only this machine reaches them."""
+"""The routes that show and steer the sandbox, for tests and for the page. They take no API key.
+
+Only this machine reaches them. With a control token, every machine does that sends the token, and no other.
+"""
 
 from __future__ import annotations
 
+import hmac
 import json
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from .contract import DOWNLOAD_TYPES, EVENT_TYPES, SCOPES, WEBHOOK_MODES, ApiError
-from .faults import Fault, FaultBook
-from .journal import Journal
-from .keys import KeyRing
-from .ledger import ledger
-from .settings import is_loopback
-from .state import State
-from .webhooks import Webhooks
+from airflow_provider_diffio.sandbox.contract import (
+    DOWNLOAD_TYPES,
+    EVENT_TYPES,
+    SCOPES,
+    WEBHOOK_MODES,
+    ApiError,
+)
+from airflow_provider_diffio.sandbox.faults import Fault, FaultBook
+from airflow_provider_diffio.sandbox.journal import Journal
+from airflow_provider_diffio.sandbox.keys import KeyRing
+from airflow_provider_diffio.sandbox.ledger import ledger
+from airflow_provider_diffio.sandbox.settings import Settings, is_loopback
+from airflow_provider_diffio.sandbox.state import State
+from airflow_provider_diffio.sandbox.webhooks import Webhooks
+
+_DATA: Final = {
+    "Content-Type": "application/octet-stream",
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "sandbox; default-src 'none'",
+    "Cache-Control": "no-store",
+}
+_NOT_HERE: Final = "Control routes are for this machine only, unless the sandbox has a --control-token."
 
 
 class Control:
@@ -25,36 +44,46 @@ class Control:
 
     def __init__(
         self,
+        settings: Settings,
         state: State,
         keys: KeyRing,
         faults: FaultBook,
         journal: Journal,
         webhooks: Webhooks,
+        overview: Callable[[], dict[str, Any]],
         reset: Callable[[], Awaitable[None]],
     ) -> None:
+        self._settings = settings
         self._state = state
         self._keys = keys
         self._faults = faults
         self._journal = journal
         self._webhooks = webhooks
+        self._overview = overview
         self._reset = reset
 
     def routes(self) -> list[web.RouteDef]:
         """What is served."""
         return [
-            web.get("/sandbox/ledger", self._local(self.ledger)),
-            web.get("/sandbox/requests", self._local(self.requests)),
-            web.post("/sandbox/reset", self._local(self.reset)),
-            web.get("/sandbox/faults", self._local(self.faults)),
-            web.post("/sandbox/faults", self._local(self.add_faults)),
-            web.delete("/sandbox/faults", self._local(self.clear_faults)),
-            web.post("/sandbox/keys", self._local(self.add_key)),
-            web.post("/sandbox/links/expire", self._local(self.expire_links)),
-            web.get("/sandbox/webhooks", self._local(self.webhooks)),
-            web.post("/sandbox/webhooks", self._local(self.add_webhook)),
-            web.post("/sandbox/webhooks/resend", self._local(self.resend)),
-            web.get("/sandbox/results/{generation}/{kind}", self._local(self.result)),
+            web.get("/sandbox/overview", self._guarded(self.overview)),
+            web.get("/sandbox/ledger", self._guarded(self.ledger)),
+            web.get("/sandbox/requests", self._guarded(self.requests)),
+            web.post("/sandbox/reset", self._guarded(self.reset)),
+            web.get("/sandbox/faults", self._guarded(self.faults)),
+            web.post("/sandbox/faults", self._guarded(self.add_faults)),
+            web.delete("/sandbox/faults", self._guarded(self.clear_faults)),
+            web.post("/sandbox/keys", self._guarded(self.add_key)),
+            web.post("/sandbox/links/expire", self._guarded(self.expire_links)),
+            web.get("/sandbox/webhooks", self._guarded(self.webhooks)),
+            web.post("/sandbox/webhooks", self._guarded(self.add_webhook)),
+            web.post("/sandbox/webhooks/resend", self._guarded(self.resend)),
+            web.get("/sandbox/originals/{project}", self._guarded(self.original)),
+            web.get("/sandbox/results/{generation}/{kind}", self._guarded(self.result)),
         ]
+
+    async def overview(self, _request: web.Request) -> web.StreamResponse:
+        """What the page shows."""
+        return web.json_response(self._overview())
 
     async def ledger(self, _request: web.Request) -> web.StreamResponse:
         """What would have been billed."""
@@ -134,6 +163,14 @@ class Control:
         found = self._webhooks.resend(str((await _object(request)).get("messageId")))
         return web.json_response({"resent": found}, status=200 if found else 404)
 
+    async def original(self, request: web.Request) -> web.StreamResponse:
+        """The recording that was uploaded."""
+        project = self._state.projects.get(request.match_info["project"])
+        if project is None or project.stored is None or not project.stored.path.is_file():
+            return web.json_response({"error": "No recording of that project."}, status=404)
+        # Never as what it claims to be: a page that somebody uploaded must not run as a page of the sandbox.
+        return web.FileResponse(project.stored.path, headers=_DATA)
+
     async def result(self, request: web.Request) -> web.StreamResponse:
         """A result's bytes, without asking for a link first."""
         generation = self._state.generations.get(request.match_info["generation"])
@@ -141,22 +178,59 @@ class Control:
         asset = None if generation is None or kind not in DOWNLOAD_TYPES else generation.assets.get(kind)
         if asset is None:
             return web.json_response({"error": f"No {kind} result of that generation."}, status=404)
-        return web.FileResponse(asset.path, headers={"Content-Type": asset.mime_type})
+        return web.FileResponse(asset.path, headers={**_DATA, "Content-Type": asset.mime_type})
 
-    def _local(
+    def _guarded(
         self, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-        """Only for callers on this machine, however the sandbox was bound."""
+        """Only for those who may steer the sandbox."""
 
         async def guarded(request: web.Request) -> web.StreamResponse:
-            if not is_loopback(request.remote or ""):
-                return web.json_response({"error": "Control routes are for this machine only."}, status=403)
+            if (refusal := self._refusal(request)) is not None:
+                return refusal
             try:
                 return await handler(request)
             except (ApiError, TypeError, ValueError) as error:
                 return web.json_response({"error": str(error)}, status=400)
 
         return guarded
+
+    def _refusal(self, request: web.Request) -> web.Response | None:
+        """Why a request may not steer the sandbox, or None."""
+        token = self._settings.control_token
+        if token is not None:
+            scheme, _, shown = request.headers.get("Authorization", "").partition(" ")
+            if scheme.lower() == "bearer" and _same(shown.strip(), token):
+                return None
+            return web.json_response(
+                {"error": "Control routes need the sandbox's control token: Authorization: Bearer <token>."},
+                status=401,
+                headers={"WWW-Authenticate": "Bearer"},
+            )
+        if not is_loopback(request.remote or ""):
+            return web.json_response({"error": _NOT_HERE}, status=403)
+        # A browser on this machine shows pages of others, and they must not steer the sandbox through it.
+        origin = request.headers.get("Origin")
+        if not self._is_own_name(request.host) or (
+            origin is not None and urlsplit(origin).netloc != request.host
+        ):
+            return web.json_response({"error": "Control routes are not for other sites."}, status=403)
+        return None
+
+    def _is_own_name(self, host: str) -> bool:
+        """Whether a Host header names this machine, and not a site whose name leads here."""
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+        except ValueError:
+            return False
+        public = urlsplit(self._settings.public_url or "").hostname
+        return is_loopback(name) or name in {self._settings.host, public}
+
+
+def _same(shown: str, token: str) -> bool:
+    """Whether two tokens are equal, in a time that does not tell how much of them is."""
+    # aiohttp keeps bytes that are no UTF-8 as surrogates.
+    return hmac.compare_digest(shown.encode(errors="surrogateescape"), token.encode())
 
 
 async def _object(request: web.Request) -> dict[str, Any]:

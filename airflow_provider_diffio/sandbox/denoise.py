@@ -11,8 +11,8 @@ import noisereduce
 import numpy as np
 from scipy import signal
 
-from .audio import Recording, Samples
-from .speech import FRAME_SECONDS, Activity, moving_average, quiet_samples
+from airflow_provider_diffio.sandbox.audio import Recording, Samples
+from airflow_provider_diffio.sandbox.speech import FRAME_SECONDS, Activity, moving_average, quiet_samples
 
 #: Seconds worked on at a time, and of context on either side so that no join is heard.
 _BLOCK_SECONDS: Final = 15

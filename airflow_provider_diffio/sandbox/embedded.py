@@ -8,8 +8,8 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Self
 
-from .remote import RemoteSandbox
-from .settings import Settings
+from airflow_provider_diffio.sandbox.remote import RemoteSandbox
+from airflow_provider_diffio.sandbox.settings import Settings
 
 
 class Sandbox(RemoteSandbox):
@@ -23,7 +23,13 @@ class Sandbox(RemoteSandbox):
 
     def __init__(self, **settings: Any) -> None:
         self.settings = Settings(**settings)
-        super().__init__("", "", self.settings.api_key, self.settings.webhook_secret)
+        super().__init__(
+            "",
+            "",
+            self.settings.api_key,
+            self.settings.webhook_secret,
+            control_token=self.settings.control_token,
+        )
         self._thread: threading.Thread | None = None
         self._stop: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -32,12 +38,12 @@ class Sandbox(RemoteSandbox):
         """Listen; returns when it serves requests."""
         if self._thread is not None:
             raise RuntimeError("this sandbox is already running")
-        listening: Future[tuple[str, str]] = Future()
+        listening: Future[tuple[str, str, str]] = Future()
         self._thread = threading.Thread(
             target=lambda: asyncio.run(self._serve(listening)), name="diffio-sandbox", daemon=True
         )
         self._thread.start()
-        self.api_url, self.media_url = listening.result(timeout=30)
+        self.api_url, self.media_url, self.public_url = listening.result(timeout=30)
         return self
 
     def stop(self) -> None:
@@ -57,15 +63,15 @@ class Sandbox(RemoteSandbox):
     ) -> None:
         self.stop()
 
-    async def _serve(self, listening: Future[tuple[str, str]]) -> None:
-        from .server import Server
+    async def _serve(self, listening: Future[tuple[str, str, str]]) -> None:
+        from airflow_provider_diffio.sandbox.server import Server
 
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         try:
             server = Server(self.settings)
             try:
                 await server.start()
-                listening.set_result((server.api_url, server.media_url))
+                listening.set_result((server.api_url, server.media_url, server.public_url))
                 await self._stop.wait()
             finally:
                 await server.stop()

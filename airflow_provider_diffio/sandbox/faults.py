@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from itertools import count
 from typing import Any, Final, Literal, cast, get_args
 
-from .state import Plan
+from airflow_provider_diffio.sandbox.state import Plan
 
 RequestFault = Literal["status", "body", "truncate", "delay", "reset-before", "reset-after"]
 GenerationFault = Literal[

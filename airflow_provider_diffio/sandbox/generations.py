@@ -12,8 +12,8 @@ from functools import partial
 from typing import Any, Protocol
 from urllib.parse import quote
 
-from .api import Endpoint
-from .contract import (
+from airflow_provider_diffio.sandbox.api import Endpoint
+from airflow_provider_diffio.sandbox.contract import (
     CURRENT_MODELS,
     DOWNLOAD_TYPES,
     MAX_IDEMPOTENCY_KEY,
@@ -27,14 +27,20 @@ from .contract import (
     optional_string,
     string_field,
 )
-from .faults import FaultBook
-from .jobs import RestorationError, Restored
-from .keys import ApiKey
-from .ledger import bill
-from .lifecycle import QUEUED_SHARE, moment, percent, progress_body, transcription_status
-from .projects import BUCKET
-from .settings import Settings
-from .state import Generation, Link, Project, State, iso
+from airflow_provider_diffio.sandbox.faults import FaultBook
+from airflow_provider_diffio.sandbox.jobs import RestorationError, Restored
+from airflow_provider_diffio.sandbox.keys import ApiKey
+from airflow_provider_diffio.sandbox.ledger import bill
+from airflow_provider_diffio.sandbox.lifecycle import (
+    QUEUED_SHARE,
+    moment,
+    percent,
+    progress_body,
+    transcription_status,
+)
+from airflow_provider_diffio.sandbox.projects import BUCKET
+from airflow_provider_diffio.sandbox.settings import Settings
+from airflow_provider_diffio.sandbox.state import Generation, Link, Project, State, iso
 
 
 class Restorer(Protocol):

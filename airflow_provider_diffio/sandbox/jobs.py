@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from .process import child_environment
-from .settings import Settings
-from .state import Asset, Generation
+from airflow_provider_diffio.sandbox.process import child_environment
+from airflow_provider_diffio.sandbox.settings import Settings
+from airflow_provider_diffio.sandbox.state import Asset, Generation
 
 _WORKER: Final = "airflow_provider_diffio.sandbox.worker"
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections import deque
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final
 
 from aiohttp import web
 
-from .keys import KeyRing
-from .state import State, iso
+from airflow_provider_diffio.sandbox.keys import KeyRing
+from airflow_provider_diffio.sandbox.state import State, iso
 
 #: Enough for any test; a sandbox that is left running for days must not grow without end.
 _KEEP: Final = 100_000
@@ -30,6 +31,9 @@ class Entry:
     api_key_seen: bool
     status: int | None = None
     fault: str | None = None
+    milliseconds: int | None = None
+    bytes_in: int = 0
+    bytes_out: int = 0
 
     def body(self) -> dict[str, Any]:
         """The entry as the control route shows it."""
@@ -44,6 +48,9 @@ class Entry:
             "apiKeySeen": self.api_key_seen,
             "status": self.status,
             "fault": self.fault,
+            "milliseconds": self.milliseconds,
+            "bytesIn": self.bytes_in,
+            "bytesOut": self.bytes_out,
         }
 
 
@@ -65,7 +72,7 @@ class Journal:
             at=time.time(),
             origin=origin,
             method=request.method,
-            path=_without_secrets(request.path),
+            path=self._without_secrets(request.path),
             headers=tuple(request.headers),
             authorization=authorization,
             api_key_seen=authorization == "api-key" or self._key_in(request),
@@ -76,6 +83,10 @@ class Journal:
     def entries(self) -> list[dict[str, Any]]:
         """All entries, oldest first."""
         return [entry.body() for entry in self._entries]
+
+    def last(self, count: int) -> list[dict[str, Any]]:
+        """The newest entries, newest first."""
+        return [entry.body() for entry in islice(reversed(self._entries), count)]
 
     def clear(self) -> None:
         """Forget all."""
@@ -95,9 +106,14 @@ class Journal:
         """Whether an API key travels anywhere else: a leak, if this is not the API."""
         return self._keys.appears_in(f"{request.raw_path}\n{request.headers.values()}")
 
+    def _without_secrets(self, path: str) -> str:
+        """A path without the token of a media link, and without an API key that has no business there."""
+        if self._keys.appears_in(path):
+            return "*"
+        return _without_token(path)
 
-def _without_secrets(path: str) -> str:
-    """A path without the token of a media link."""
+
+def _without_token(path: str) -> str:
     if not path.startswith("/m/"):
         return path
     _, _, relative = path.removeprefix("/m/").partition("/")

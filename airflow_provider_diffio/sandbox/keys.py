@@ -9,7 +9,7 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
-from .contract import INVALID_KEY, ApiError
+from airflow_provider_diffio.sandbox.contract import INVALID_KEY, ApiError
 
 _PREFIX_LENGTH = 17
 #: What ``downloadGenerations`` of a key from before scopes is about.

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from .contract import MINIMUM_BILLED_SECONDS
-from .state import Generation, State, iso
+from airflow_provider_diffio.sandbox.contract import MINIMUM_BILLED_SECONDS
+from airflow_provider_diffio.sandbox.state import Generation, State, iso
 
 #: Diffio's prices are on its website, not in its API. A cent a minute keeps the sums easy to check.
 CENTS_PER_MINUTE = 1
@@ -79,16 +79,19 @@ def ledger(state: State) -> dict[str, Any]:
         }
         for project in state.projects.values()
     ]
+    return {"generations": generations, "projects": projects, "totals": totals(state)}
+
+
+def totals(state: State) -> dict[str, int]:
+    """The sums."""
+    bills = [bill(generation) for generation in state.generations.values()]
     return {
-        "generations": generations,
-        "projects": projects,
-        "totals": {
-            "generations": len(generations),
-            "billedSeconds": sum(entry["billedSeconds"] for entry in generations),
-            "projects": len(projects),
-            "projectsWithoutUpload": sum(project.stored is None for project in state.projects.values()),
-            "openUploads": sum(project.open_uploads for project in state.projects.values()),
-        },
+        "generations": len(bills),
+        "billedSeconds": sum(share.seconds for share in bills),
+        "billedCents": sum(share.cents for share in bills),
+        "projects": len(state.projects),
+        "projectsWithoutUpload": sum(project.stored is None for project in state.projects.values()),
+        "openUploads": sum(project.open_uploads for project in state.projects.values()),
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from .state import Generation
+from airflow_provider_diffio.sandbox.state import Generation
 
 #: The share of the processing time a generation waits in the queue before anything happens.
 QUEUED_SHARE: Final = 0.10

@@ -9,8 +9,8 @@ from urllib.parse import quote
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
-from .contract import EdgeError
-from .state import State
+from airflow_provider_diffio.sandbox.contract import EdgeError
+from airflow_provider_diffio.sandbox.state import State
 
 
 class MediaFile(web.FileResponse):

@@ -13,13 +13,15 @@ from typing import BinaryIO, Final
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from .faults import Fault, FaultBook
-from .journal import Entry, Journal
-from .media import MediaFile
+from airflow_provider_diffio.sandbox.access_log import ENTRY
+from airflow_provider_diffio.sandbox.faults import Fault, FaultBook
+from airflow_provider_diffio.sandbox.journal import Entry, Journal
+from airflow_provider_diffio.sandbox.media import MediaFile
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-_CONTROL: Final = "/sandbox/"
+#: The page, and the control routes: what looks at the sandbox from outside is none of its requests.
+_OUTSIDE: Final = ("/", "/sandbox/")
 _CHUNK: Final = 256 * 1024
 
 
@@ -28,9 +30,9 @@ def observer(origin: str, journal: Journal, faults: FaultBook) -> Middleware:
 
     @web.middleware
     async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if origin == "api" and request.path.startswith(_CONTROL):
-            return await handler(request)
-        entry = journal.open(request, origin)
+        if origin == "api" and (request.path == _OUTSIDE[0] or request.path.startswith(_OUTSIDE[1])):
+            return await _plainly(handler, request)
+        entry = request[ENTRY] = journal.open(request, origin)
         striking = faults.for_request(origin, request.method, request.path) if faults else []
         try:
             if striking:

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from .remote import RemoteSandbox
+from airflow_provider_diffio.sandbox.remote import RemoteSandbox
 
 _START_SECONDS = 30.0
 
@@ -21,7 +21,14 @@ class SandboxProcess(RemoteSandbox):
     """A running ``python -m airflow_provider_diffio.sandbox``; ends with its ``with`` block."""
 
     def __init__(self, process: subprocess.Popen[bytes], ready: dict[str, Any]) -> None:
-        super().__init__(ready["api_url"], ready["media_url"], ready["api_key"], ready["webhook_secret"])
+        super().__init__(
+            ready["api_url"],
+            ready["media_url"],
+            ready["api_key"],
+            ready["webhook_secret"],
+            public_url=ready["public_url"],
+            control_token=ready["control_token"],
+        )
         self.process = process
         self.pid: int = ready["pid"]
 
@@ -52,11 +59,13 @@ def start_sandbox_process(*arguments: str, **options: Any) -> SandboxProcess:
     """Start a sandbox process and wait until it listens.
 
     ``options`` are the command's options with underscores: ``processing_seconds=0.2``,
-    ``engine="passthrough"``; ``arguments`` are passed on as they are. Any free port unless told otherwise.
+    ``engine="passthrough"``, ``accept_4_5=True``; ``arguments`` are passed on as they are. Any free port
+    unless told otherwise, and no access log.
     """
     command = [sys.executable, "-m", __package__ or "airflow_provider_diffio.sandbox", *arguments]
-    for name, value in {"port": 0, **options}.items():
-        command += [f"--{name.replace('_', '-')}", str(value)]
+    for name, value in {"port": 0, "quiet": True, **options}.items():
+        if value is not False:
+            command += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
     with tempfile.TemporaryDirectory(prefix="diffio-sandbox-ready-") as folder:
         ready_file = Path(folder, "ready.json")
         process = subprocess.Popen(  # noqa: S603 - our own module and the caller's options

@@ -7,11 +7,17 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from .api import Endpoint
-from .contract import ApiError, JSONObject, optional_object, optional_string, string_field
-from .keys import ApiKey, signature
-from .settings import Settings
-from .state import Project, State, iso
+from airflow_provider_diffio.sandbox.api import Endpoint
+from airflow_provider_diffio.sandbox.contract import (
+    ApiError,
+    JSONObject,
+    optional_object,
+    optional_string,
+    string_field,
+)
+from airflow_provider_diffio.sandbox.keys import ApiKey, signature
+from airflow_provider_diffio.sandbox.settings import Settings
+from airflow_provider_diffio.sandbox.state import Project, State, iso
 
 BUCKET = "diffio-sandbox"
 _UPLOAD_TOO_LARGE = "contentLength exceeds the 2 GiB upload limit."

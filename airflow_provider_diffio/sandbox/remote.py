@@ -14,18 +14,31 @@ _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 class RemoteSandbox:
     """Where a sandbox is and how to look inside."""
 
-    def __init__(self, api_url: str, media_url: str, api_key: str, webhook_secret: str) -> None:
+    def __init__(
+        self,
+        api_url: str,
+        media_url: str,
+        api_key: str,
+        webhook_secret: str,
+        *,
+        public_url: str | None = None,
+        control_token: str | None = None,
+    ) -> None:
         #: The API's origin, without ``/v1``.
         self.api_url = api_url
         #: The origin of uploads and downloads.
         self.media_url = media_url
         self.api_key = api_key
         self.webhook_secret = webhook_secret
+        #: The API's address for others, without ``/v1``.
+        self.public_url = public_url or api_url
+        #: What the control routes ask for, if they ask for anything.
+        self.control_token = control_token
 
     @property
     def connection(self) -> dict[str, str]:
         """An Airflow connection to it, as ``AIRFLOW_CONN_...`` takes it in JSON."""
-        return {"conn_type": "diffio", "host": self.api_url, "password": self.api_key}
+        return {"conn_type": "diffio", "host": self.public_url, "password": self.api_key}
 
     def ledger(self) -> dict[str, Any]:
         """What would have been billed: ``generations``, ``projects`` and ``totals``."""
@@ -93,11 +106,14 @@ class RemoteSandbox:
         return json.loads(self._send(method, route, body))
 
     def _send(self, method: str, route: str, body: Any) -> bytes:
+        headers = {"Content-Type": "application/json"}
+        if self.control_token is not None:
+            headers["Authorization"] = f"Bearer {self.control_token}"
         request = urllib.request.Request(
             f"{self.api_url}/sandbox/{route}",
             method=method,
             data=None if body is None else json.dumps(body).encode(),
-            headers={"Content-Type": "application/json"},
+            headers=headers,
         )
         try:
             with _OPENER.open(request, timeout=60) as response:

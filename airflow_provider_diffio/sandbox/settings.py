@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Final, Literal, get_args
+from urllib.parse import urlsplit
 
 Protocol = Literal["edge", "signed-put"]
 Engine = Literal["denoise", "passthrough"]
@@ -21,6 +22,9 @@ ENGINES: tuple[Engine, ...] = get_args(Engine)
 DEFAULT_API_KEY = "diffio_live_sandbox_this_is_not_a_real_key"
 #: Same idea; Svix wants ``whsec_`` and base64.
 DEFAULT_WEBHOOK_SECRET = "whsec_" + base64.b64encode(b"not a secret: the diffio sandbox").decode()
+
+#: Top-level domains of private networks: mDNS and Kubernetes, ICANN's, IETF's, and what routers use.
+_PRIVATE_DOMAINS: Final = frozenset({"local", "internal", "localhost", "test", "lan", "home", "localdomain"})
 
 #: How long a media link lives, by protocol generation.
 LINK_SECONDS: Mapping[Protocol, float] = {"edge": 6 * 3600.0, "signed-put": 2 * 3600.0}
@@ -56,6 +60,13 @@ class Settings:
     :param accept_4_5: take ``diffio-4.5-flash`` and ``diffio-4.5-pro`` for their 4.6 successors, as the
         vendor's newest SDK does, instead of responding 410.
     :param allow_remote: listen on an address that other machines can reach.
+    :param public_url: address of the API for others, such as ``http://sandbox:8788``; the address it listens
+        on when not given.
+    :param public_media_url: the same for uploads and downloads; the host of ``public_url`` with the media
+        server's own port when not given.
+    :param control_token: ask for this token on the control routes, and then let other machines use them.
+    :param allow_private_http: let API keys configure webhooks over plain http to private hosts: private
+        addresses, and names that only a private network knows.
     :raises ValueError: for values that make no sense, and for an engine whose libraries are missing.
     """
 
@@ -76,6 +87,10 @@ class Settings:
     workers: int = 1
     accept_4_5: bool = False
     allow_remote: bool = False
+    public_url: str | None = None
+    public_media_url: str | None = None
+    control_token: str | None = None
+    allow_private_http: bool = False
 
     def __post_init__(self) -> None:
         if self.protocol not in PROTOCOLS:
@@ -89,8 +104,8 @@ class Settings:
             )
         if not self.allow_remote and not is_loopback(self.host):
             raise ValueError(
-                f"{self.host} can be reached from other machines, and the sandbox's control routes "
-                "ask for no key: bind to 127.0.0.1, or say allow_remote (--allow-remote) if you mean it"
+                f"{self.host} can be reached from other machines, and they could use this sandbox: "
+                "listen on 127.0.0.1, or say allow_remote (--allow-remote) if you mean it"
             )
         if self.port and self.port == self.media_port:
             raise ValueError("the API and the media server need different ports")
@@ -98,6 +113,13 @@ class Settings:
             raise ValueError("part_size, max_bytes and workers must be at least 1")
         if self.processing_seconds < 0 or self.webhook_time_scale < 0:
             raise ValueError("processing_seconds and webhook_time_scale cannot be negative")
+        for name, url in (("public_url", self.public_url), ("public_media_url", self.public_media_url)):
+            if url is not None and not _is_origin(url):
+                raise ValueError(f"{name} must be an address such as http://sandbox:8788, not {url!r}")
+        if self.control_token is not None and not (
+            self.control_token.isascii() and self.control_token.isprintable() and self.control_token.strip()
+        ):
+            raise ValueError("control_token must be printable ASCII and not empty")
         if not self.api_key or not self.webhook_secret.startswith("whsec_"):
             raise ValueError("api_key must not be empty and webhook_secret must begin with whsec_")
 
@@ -109,9 +131,37 @@ class Settings:
 
 def is_loopback(host: str) -> bool:
     """Whether ``host`` is this machine talking to itself."""
-    if host == "localhost":
-        return True
+    address = _address(host)
+    return host == "localhost" if address is None else address.is_loopback
+
+
+def is_private(host: str) -> bool:
+    """Whether ``host`` is in a private network: by its address, or by a name that is of no use elsewhere."""
+    address = _address(host)
+    if address is not None:
+        return address.is_private or address.is_loopback
+    name = host.lower().rstrip(".")
+    return bool(name) and ("." not in name or name.rpartition(".")[2] in _PRIVATE_DOMAINS)
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return None
+    # A server that listens on both families sees IPv4 callers like this.
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _is_origin(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        valid = parts.port != 0
     except ValueError:
         return False
+    return (
+        valid
+        and parts.scheme in {"http", "https"}
+        and bool(parts.hostname)
+        and not any((parts.path.strip("/"), parts.query, parts.fragment, parts.username))
+    )

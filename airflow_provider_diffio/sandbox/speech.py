@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import signal
 
-from .audio import Recording, Samples
+from airflow_provider_diffio.sandbox.audio import Recording, Samples
 
 Floats = npt.NDArray[np.float64]
 

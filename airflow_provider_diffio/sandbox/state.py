@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from .contract import GENERATION_NOT_FOUND, PROJECT_NOT_FOUND, ApiError
-from .keys import ApiKey
+from airflow_provider_diffio.sandbox.contract import GENERATION_NOT_FOUND, PROJECT_NOT_FOUND, ApiError
+from airflow_provider_diffio.sandbox.keys import ApiKey
 
 _OUT_OF_BOUNDS = "API key is limited to other projects."
 

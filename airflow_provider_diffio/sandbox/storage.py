@@ -10,10 +10,10 @@ from xml.sax.saxutils import escape
 
 from aiohttp import web
 
-from .keys import signature
-from .projects import BUCKET, record_upload
-from .settings import Settings
-from .state import State, StoredObject
+from airflow_provider_diffio.sandbox.keys import signature
+from airflow_provider_diffio.sandbox.projects import BUCKET, record_upload
+from airflow_provider_diffio.sandbox.settings import Settings
+from airflow_provider_diffio.sandbox.state import State, StoredObject
 
 
 class SignedPuts:

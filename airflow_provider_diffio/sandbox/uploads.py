@@ -12,10 +12,10 @@ from typing import Any, BinaryIO
 
 from aiohttp import web
 
-from .contract import MAX_PART_NUMBER, EdgeError
-from .projects import record_upload
-from .settings import Settings
-from .state import MultipartUpload, Part, Project, State, StoredObject
+from airflow_provider_diffio.sandbox.contract import MAX_PART_NUMBER, EdgeError
+from airflow_provider_diffio.sandbox.projects import record_upload
+from airflow_provider_diffio.sandbox.settings import Settings
+from airflow_provider_diffio.sandbox.state import MultipartUpload, Part, Project, State, StoredObject
 
 #: The edge tells the API about a finished upload by itself, a moment after it responded.
 _CALLBACK_SECONDS = 0.2

@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from .api import Endpoint
-from .contract import (
+from airflow_provider_diffio.sandbox.api import Endpoint
+from airflow_provider_diffio.sandbox.contract import (
     EVENT_OF_STATUS,
     EVENT_TYPES,
     WEBHOOK_MODES,
@@ -24,10 +24,10 @@ from .contract import (
     optional_string,
     string_field,
 )
-from .keys import ApiKey, KeyRing
-from .lifecycle import transcription_status
-from .settings import Settings, is_loopback
-from .state import Generation, iso
+from airflow_provider_diffio.sandbox.keys import ApiKey, KeyRing
+from airflow_provider_diffio.sandbox.lifecycle import transcription_status
+from airflow_provider_diffio.sandbox.settings import Settings, is_loopback, is_private
+from airflow_provider_diffio.sandbox.state import Generation, iso
 
 #: Svix's schedule: each counted from the failure before it.
 RETRY_SECONDS: Final = (5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 36000.0)
@@ -80,7 +80,8 @@ class Webhooks:
         mode = _mode(body)
         url = string_field(body, "url")
         address = urlsplit(url)
-        local = address.scheme == "http" and is_loopback(address.hostname or "")
+        near = is_private if self._settings.allow_private_http else is_loopback
+        local = address.scheme == "http" and near(address.hostname or "")
         if not local and not (address.scheme == "https" and address.hostname):
             raise ApiError(400, "url must be an HTTPS URL.")
         event_types = body.get("eventTypes")
@@ -171,8 +172,9 @@ class Webhooks:
             self._post(Delivery(message_id, delivery.endpoint, delivery.event))
         return bool(known)
 
-    def describe(self) -> dict[str, Any]:
-        """Endpoints and deliveries, for the control route."""
+    def describe(self, count: int | None = None) -> dict[str, Any]:
+        """Endpoints and deliveries, oldest first; the newest ``count`` deliveries alone if it is given."""
+        deliveries = self._deliveries if count is None else self._deliveries[-count:]
         return {
             "endpoints": [
                 {"endpointId": it.endpoint_id, "apiKeyId": it.key_id, "mode": it.mode, "url": it.url}
@@ -186,7 +188,7 @@ class Webhooks:
                     "attempts": it.attempts,
                     "state": it.state,
                 }
-                for it in self._deliveries
+                for it in deliveries
             ],
         }
 

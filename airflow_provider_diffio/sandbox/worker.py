@@ -43,9 +43,15 @@ def run(source: Path, folder: Path) -> dict[str, Any]:
 
 def restore(source: Path, folder: Path) -> dict[str, Any]:
     """Decode, clean, write."""
-    from .audio import Mp3Writer, UnreadableError, decode, has_picture, replace_sound
-    from .denoise import clean
-    from .speech import listen, transcript
+    from airflow_provider_diffio.sandbox.audio import (
+        Mp3Writer,
+        UnreadableError,
+        decode,
+        has_picture,
+        replace_sound,
+    )
+    from airflow_provider_diffio.sandbox.denoise import clean
+    from airflow_provider_diffio.sandbox.speech import listen, transcript
 
     working = folder / "working.w64"
     files = {"audio": folder / "restored.mp3", "transcript": folder / "word_timestamps.json"}

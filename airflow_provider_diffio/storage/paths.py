@@ -20,7 +20,8 @@ from airflow_provider_diffio.storage.filesystems import FixedStore, Store, attac
 from airflow_provider_diffio.storage.local import LocalLocation
 from airflow_provider_diffio.storage.location import Location
 from airflow_provider_diffio.storage.remote import RemoteLocation
-from airflow_provider_diffio.storage.sftp import SftpLocation, SftpStore
+from airflow_provider_diffio.storage.sftp import SftpLocation
+from airflow_provider_diffio.storage.sftp_session import SftpStore
 
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?:(?P<user>[^/@]*)@)?(?P<rest>.*)", re.DOTALL)
 #: ``s3:/bucket``, ``C:/data``: neither a URL nor meant as a relative path.

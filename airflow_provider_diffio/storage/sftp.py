@@ -8,205 +8,32 @@ import logging
 import os
 import posixpath
 import re
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
-from airflow_provider_diffio.api.errors import DiffioConfigurationError, DiffioInputError
 from airflow_provider_diffio.storage.errors import already_there
 from airflow_provider_diffio.storage.location import FileFacts
 from airflow_provider_diffio.storage.remote import READ_BLOCK_BYTES, RemoteLocation, RemoteReader
+from airflow_provider_diffio.storage.sftp_session import (
+    SessionLostError,
+    SftpStore,
+)
 from airflow_provider_diffio.storage.writer import Sink, is_part_name, part_name
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 #: Seconds for a request that moves no content, for a block of content, for a listing, and for tidying up.
 _REQUEST_SECONDS = 60
 _BLOCK_SECONDS = 300
 _LISTING_SECONDS = 600
 _TIDY_SECONDS = 10
-#: A connection that is silent for ``interval * (count + 1)`` seconds is closed, and what waits for it fails.
-_CONNECTION_OPTIONS: dict[str, Any] = {
-    "connect_timeout": 30,
-    "login_timeout": 30,
-    "keepalive_interval": 15,
-    "keepalive_count_max": 3,
-}
 #: A hidden file is abandoned when nothing was written to it for so many seconds of the server's clock.
 _ABANDONED_SECONDS = 15 * 60
 #: No more names of a directory are searched for abandoned files than these.
 _MOST_NAMES = 5_000
 _OLD_SUFFIX = ".old"
-
-#: asyncssh's errors, by name: importing it takes its time. Others have no better reason than their text.
-_ERRNOS = {
-    "SFTPNoSuchFile": errno.ENOENT,
-    "SFTPNoSuchPath": errno.ENOENT,
-    "SFTPPermissionDenied": errno.EACCES,
-    "SFTPOpUnsupported": errno.ENOTSUP,
-    "SFTPFileAlreadyExists": errno.EEXIST,
-    "SFTPWriteProtect": errno.EROFS,
-    "SFTPNoSpaceOnFilesystem": errno.ENOSPC,
-    "SFTPQuotaExceeded": errno.EDQUOT,
-    "SFTPNotADirectory": errno.ENOTDIR,
-    "SFTPLinkLoop": errno.ELOOP,
-    "SFTPFileIsADirectory": errno.EISDIR,
-    "SFTPInvalidFilename": errno.EINVAL,
-    "SFTPBadMessage": errno.EINVAL,
-}
-_LOST = frozenset(
-    {
-        "BrokenPipeError",
-        "ChannelOpenError",
-        "ConnectionLost",
-        "ConnectionResetError",
-        "FSTimeoutError",
-        "SFTPConnectionLost",
-        "SFTPNoConnection",
-    }
-)
-#: What sshfs raises as a ValueError when the server opens no more sessions, or the connection is gone.
-_NO_SESSION = "Can't create any SFTP connections"
-
-
-class SessionLostError(ConnectionError):
-    """The connection to the server broke, or the server no longer responds."""
-
-
-class SftpStore:
-    """
-    The connection to a server, shared by all locations of this process and renewed when it is lost.
-
-    :param scheme: the part of a URL before ``://``.
-    :param conn_id: an Airflow connection of type ``sftp`` or ``ssh``.
-    """
-
-    _stores: dict[tuple[int, str, str], SftpStore] = {}
-
-    def __init__(self, scheme: str, conn_id: str) -> None:
-        self._scheme = scheme
-        self._conn_id = conn_id
-        self._fs: Any = None
-        self._lock = threading.Lock()
-
-    @classmethod
-    def of(cls, scheme: str, conn_id: str | None, uri: str) -> SftpStore:
-        """
-        Return the connected store.
-
-        :param scheme: the part of a URL before ``://``.
-        :param conn_id: the Airflow connection.
-        :param uri: the place, for messages.
-        :raises DiffioInputError: without a connection.
-        :raises Exception: whatever connecting raises.
-        """
-        if conn_id is None:
-            if not _has_fs(scheme):
-                raise ValueError(f"No filesystem registered for scheme {scheme}")
-            raise DiffioInputError(
-                f"{uri} names no Airflow connection.",
-                advice=f"Write its id in front of the host, as in {scheme}://conn_id@host/directory/file.",
-            )
-        # A forked process cannot use the connection of its parent.
-        store = cls._stores.setdefault((os.getpid(), scheme, conn_id), cls(scheme, conn_id))
-        with _translated():
-            store.fs  # noqa: B018 -- connects, so that a wrong password is known at once
-        return store
-
-    @property
-    def fs(self) -> Any:
-        """The filesystem, over a connection that is open as far as anybody knows."""
-        with self._lock:
-            if self._fs is None or self._fs.client.is_closed():
-                self._fs = self._connect()
-            return self._fs
-
-    def use(self, action: Callable[[Any], T]) -> T:
-        """
-        Run something that may be repeated; once more on a new connection when the old one turns out lost.
-
-        :param action: is given the filesystem.
-        """
-        try:
-            with self.failures():
-                return action(self.fs)
-        except SessionLostError:
-            with self.failures():
-                return action(self.fs)
-
-    @contextmanager
-    def failures(self) -> Iterator[None]:
-        """Turn what asyncssh and sshfs raise into OSErrors; forget a connection that is lost."""
-        try:
-            with _translated():
-                yield
-        except SessionLostError:
-            self._fs = None
-            raise
-
-    def _connect(self) -> Any:
-        try:
-            from airflow.sdk.io import get_fs
-        except ImportError:  # Airflow 2
-            from airflow.io import get_fs
-        # fsspec would return the instance whose connection is lost.
-        options = {**_CONNECTION_OPTIONS, **self._key(), "skip_instance_cache": True}
-        return get_fs(self._scheme, self._conn_id, options)
-
-    def _key(self) -> dict[str, Any]:
-        """Read the extra ``private_key``, which the provider would take for the name of a file."""
-        from airflow.providers.common.compat.sdk import BaseHook
-
-        extra = BaseHook.get_connection(self._conn_id).extra_dejson
-        text = extra.get("private_key")
-        if not text:
-            return {}
-        from asyncssh import KeyEncryptionError, KeyImportError, import_private_key
-
-        passphrase = extra.get("private_key_passphrase") or None
-        try:
-            return {"client_keys": [import_private_key(str(text), passphrase)]}
-        except (KeyEncryptionError, KeyImportError) as error:
-            raise DiffioConfigurationError(
-                f"Could not read 'private_key' in the extra of connection {self._conn_id!r}:"
-                f" {type(error).__name__}.",
-                advice="Give the text of a key in OpenSSH or PEM form, and its 'private_key_passphrase'.",
-            ) from None
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:
-        name = type(error).__name__
-        if name in _LOST or _NO_SESSION in str(error):
-            detail = "the server did not respond in time" if name == "FSTimeoutError" else str(error) or name
-            raise SessionLostError(
-                errno.ECONNRESET, f"Connection to the SFTP server lost: {detail}"
-            ) from error
-        if name in _ERRNOS:
-            number = _ERRNOS[name]
-            raise OSError(number, f"{os.strerror(number)} (the server says: {_reason(error)})") from error
-        if name == "SFTPFailure":
-            raise OSError(errno.EIO, f"The server says: {_reason(error)}") from error
-        raise
-
-
-def _reason(error: Exception) -> str:
-    return str(getattr(error, "reason", "")) or type(error).__name__
-
-
-def _has_fs(scheme: str) -> bool:
-    try:
-        from airflow.sdk.io import has_fs
-    except ImportError:  # Airflow 2
-        from airflow.io import has_fs
-    return bool(has_fs(scheme))
 
 
 class SftpLocation(RemoteLocation):
@@ -287,7 +114,7 @@ class _BoundedFile:
         with suppress(OSError), self._store.failures():
             self._handle.fsync(timeout=_BLOCK_SECONDS)
 
-    def close(self, seconds: float = _BLOCK_SECONDS) -> None:
+    def close(self, seconds: float) -> None:
         """Close the file on the server."""
         with self._store.failures():
             self._handle._close(timeout=seconds)
@@ -376,7 +203,14 @@ class SftpSink:
         return posixpath.join(self._parent, name)
 
     def _check_target(self) -> None:
-        if self._location.facts_if_any() is not None and not self._overwrite:
+        try:
+            facts = self._location.facts_if_any()
+        except IsADirectoryError:
+            raise
+        except OSError as error:
+            self._blame_parents(error)
+            raise
+        if facts is not None and not self._overwrite:
             raise already_there(self._location.uri)
 
     def _create(self, fs: Any) -> _BoundedFile:
@@ -409,14 +243,14 @@ class SftpSink:
                 continue
             if info["type"] != "directory":
                 raise NotADirectoryError(errno.ENOTDIR, f"{parent} is a file, not a directory") from error
-        if error.errno == errno.EINVAL and len(self._name.encode()) > _SHORT_NAME_BYTES:
+        if error.errno in (errno.EINVAL, errno.EIO) and len(self._name.encode()) > _LONGEST_NAME_BYTES:
             raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG)) from error
         raise error
 
     def _finish(self) -> None:
         file = self._file
         file.sync()
-        file.close()
+        file.close(_REQUEST_SECONDS)
         with self._store.failures():
             arrived = self._store.fs.info(self._part, timeout=_REQUEST_SECONDS)["size"]
         if arrived != self._size_bytes:
@@ -510,8 +344,8 @@ class SftpSink:
             log.info("Removed %s, which a killed process left behind.", key)
 
 
-#: Names up to here are short enough for any server.
-_SHORT_NAME_BYTES = 100
+#: The longest name that common filesystems accept.
+_LONGEST_NAME_BYTES = 255
 
 
 def _parents(path: str) -> Iterator[str]:

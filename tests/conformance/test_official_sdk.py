@@ -97,6 +97,7 @@ def check(report: dict[str, Any], sandbox: Sandbox, model: str, folder: Path) ->
     assert sandbox.ledger()["totals"] == {
         "generations": 1,
         "billedSeconds": 60,
+        "billedCents": 1,
         "projects": 1,
         "projectsWithoutUpload": 0,
         "openUploads": 0,

@@ -105,6 +105,8 @@ HEADERS = st.dictionaries(
             "9" * 30,
             "-5",
             "Fri, 31 Dec 9999 23:59:59 GMT",
+            "9999999999",
+            "604800",
             "bytes 5-1/2",
             "bytes 0-19/*",
             "gzip",
@@ -113,6 +115,10 @@ HEADERS = st.dictionaries(
     ),
     max_size=2,
 )
+
+
+#: After these, a file is the restored one or is not there. Of other kinds, anything may be a recording.
+WHOLE_OR_NOTHING = ("gateway", "foreign", "half", "truncated", "html")
 
 
 @dataclass
@@ -125,6 +131,7 @@ class Attack:
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     field_name: str = ""
+    played: int = 0
 
     def answer(self, good: Any) -> bytes:
         if self.kind == "field" and isinstance(good, dict):
@@ -135,6 +142,17 @@ class Attack:
             return answer(str(self.value).encode("utf-8", "replace"), self.status, headers=self.headers)
         if self.kind == "html":
             return answer(b"<html><h1>Bad gateway", self.status, content_type="text/html")
+        if self.kind == "gateway":
+            return answer(b"<html><h1>Forbidden", self.status, content_type="text/html", headers=self.headers)
+        if self.kind == "foreign":
+            return answer(_dumps(_of_another(good)))
+        if self.kind == "half":
+            # At first its rest is missing, and nothing says so.
+            self.played += 1
+            whole = good if isinstance(good, bytes) else _dumps(good)
+            return answer(whole[: len(whole) // 2] if self.played == 1 else whole, length=-1)
+        if self.kind == "surrogates":
+            return answer(_dumps(_with(good, self.field_name, "cut \ud83d\x00")))
         if self.kind == "truncated":
             return answer(good, self.status, length=100_000)
         if self.kind == "untyped":
@@ -148,10 +166,12 @@ class Attack:
 def attacks(draw: st.DrawFn) -> Attack:
     endpoint = draw(st.sampled_from(ENDPOINTS))
     names = sorted(_fields(GOOD[endpoint]))
-    kinds = ["json", "bytes", "html", "truncated", "untyped", "noise"]
+    kinds = ["json", "bytes", "html", "gateway", "foreign", "half", "truncated", "untyped", "noise"]
     return Attack(
         endpoint=endpoint,
-        kind=draw(st.sampled_from(kinds + ["field", "field", "field", "missing"] * bool(names))),
+        kind=draw(
+            st.sampled_from(kinds + ["field", "field", "field", "missing", "surrogates"] * bool(names))
+        ),
         value=draw(VALUES),
         status=draw(STATUSES),
         headers=draw(HEADERS),
@@ -161,6 +181,16 @@ def attacks(draw: st.DrawFn) -> Attack:
 
 def _dumps(value: Any) -> bytes:
     return json.dumps(value).encode("utf-8", "surrogatepass")
+
+
+def _of_another(good: Any) -> Any:
+    """Put other ids in the place of all ids, as a mixed-up cache does."""
+    if isinstance(good, dict):
+        return {
+            name: "another" if name.endswith("Id") or name == "downloadType" else _of_another(value)
+            for name, value in good.items()
+        }
+    return good
 
 
 def _with(good: dict[str, Any], name: str, value: Any) -> dict[str, Any]:
@@ -324,9 +354,12 @@ def test_a_bad_answer_is_an_error_of_ours_and_writes_nothing_elsewhere(
             name, said = type(error).__name__, f"{error!r}{error}"
         outcomes[name] += 1
         assert API_KEY not in said
+        assert said.isprintable()
         if out.exists():
             assert all(file.is_file() and not file.name.startswith(".") for file in out.iterdir())
             assert len(list(out.iterdir())) <= 1
+            if attack.kind in WHOLE_OR_NOTHING:
+                assert [file.read_bytes() for file in out.iterdir()] in ([], [CONTENT])
         assert {entry.name for entry in arena.folder.iterdir()} <= {"good", "out"}
 
     attacked()

@@ -125,7 +125,7 @@ def test_every_module_but_those_of_extras_can_be_imported(bare: Bare) -> None:
     lacking = bare.found["modules"]
     own = {name: module for name, module in lacking.items() if not name.startswith(f"{PACKAGE}.sandbox.")}
     # What these are for is not there either.
-    own.pop(f"{PACKAGE}.openlineage", None)
+    own.pop(f"{PACKAGE}.lineage.openlineage", None)
     if bare.airflow.startswith("2."):
         assert own.pop(f"{PACKAGE}.retry_policy") == "airflow.sdk"
     assert own == {}

@@ -224,8 +224,8 @@ def test_an_event_is_stored_whatever_text_diffio_sends(server: ReceiverServer, r
             event(
                 error=text,
                 modelKey=text,
-                apiProjectId=text,
-                generationId=text,
+                apiProjectId=text[:200],
+                generationId=text[:200],
                 transcription={"status": text},
                 eventType="generation.failed",
                 status="error",

@@ -35,7 +35,9 @@ class Receiver:
 
 
 @contextmanager
-def receiver(statuses: Sequence[int] = (), headers: dict[str, str] | None = None) -> Iterator[Receiver]:
+def receiver(
+    statuses: Sequence[int] = (), headers: dict[str, str] | None = None, host: str = "127.0.0.1"
+) -> Iterator[Receiver]:
     """A receiver that responds with ``statuses`` in turn, and with 200 after that."""
     post = Receiver()
     responses = iter(statuses)
@@ -53,8 +55,8 @@ def receiver(statuses: Sequence[int] = (), headers: dict[str, str] | None = None
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
             """Stay quiet."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with ThreadingHTTPServer((host, 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        post.url = f"http://127.0.0.1:{server.server_port}/hook"
+        post.url = f"http://{host}:{server.server_port}/hook"
         yield post
         server.shutdown()

@@ -158,7 +158,7 @@ def unknown_format() -> bytes:
         (lambda: signals.wav(np.full(RATE, np.nan), RATE, subtype="FLOAT"), "its samples are not numbers"),
         (lambda: signals.wav(np.zeros(0), RATE), "The recording is empty."),
         (lambda: unfinished(0, 0)[:44], "The recording is empty."),
-        (lambda: signals.wav(signals.voice(RATE, 1)[0], 100), "The sample rate of 100 Hz is too low"),
+        (lambda: signals.wav(signals.voice(RATE, 2)[0], 100), "The sample rate of 100 Hz is too low"),
         (unknown_format, "The sound is in a format that cannot be decoded."),
         (lambda: encoded(format="FLAC")[:30], "it is damaged, or its end or its beginning is missing"),
         (

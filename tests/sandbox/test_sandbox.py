@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 
 import pytest
+import requests
 
-from airflow_provider_diffio.sandbox import Sandbox, Settings, start_sandbox_process
+from airflow_provider_diffio.sandbox import RemoteSandbox, Sandbox, Settings, start_sandbox_process
 from airflow_provider_diffio.sandbox import __all__ as exported
 from airflow_provider_diffio.sandbox.settings import DEFAULT_API_KEY
 from tests.sandbox.wire import Wire
@@ -67,6 +70,7 @@ def test_the_ledger_names_everything_that_costs(wire: Wire) -> None:
     assert ledger["totals"] == {
         "generations": 1,
         "billedSeconds": 60,
+        "billedCents": 1,
         "projects": 2,
         "projectsWithoutUpload": 1,
         "openUploads": 0,
@@ -125,6 +129,97 @@ def test_a_taken_port_is_an_error() -> None:
             Sandbox(port=taken.getsockname()[1]).start()
 
 
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", MODULE, "--engine", "passthrough", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize("option", ["--port", "--media-port"])
+def test_a_taken_port_is_told_in_a_sentence(option: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        done = command("--port", "0", option, port)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"The sandbox cannot listen: port {port} is in use, perhaps by another sandbox; "
+        f"choose another with {option}\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("host", "sentence"),
+    [
+        ("203.0.113.7", "203.0.113.7 is no address of this machine; choose another with --host"),
+        ("no-such-host.invalid", "the host no-such-host.invalid is not known; choose another with --host"),
+    ],
+)
+def test_a_host_that_is_not_here_is_told_in_a_sentence(host: str, sentence: str) -> None:
+    done = command("--host", host, "--allow-remote", "--port", "0")
+    assert (done.returncode, done.stderr) == (1, f"The sandbox cannot listen: {sentence}\n")
+
+
+def test_the_command_logs_each_request_and_no_secret() -> None:
+    arguments = [sys.executable, "-m", MODULE, "--port", "0", "--engine", "passthrough"]
+    arguments += ["--processing-seconds", "0"]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        connection = json.loads(shlex.split(process.stdout.readline())[1].split("=", 1)[1])
+        sandbox = RemoteSandbox(connection["host"], "", connection["password"], "")
+        wire = Wire(sandbox)
+        url = wire.download(wire.restored(b"12345")).body["downloadUrl"]
+        wire.http.get(url)
+        wire.http.get(f"{sandbox.api_url}/v1/{sandbox.api_key}%0Afake line")
+        sandbox.add_fault("reset-after", path="/v1/list_projects")
+        with pytest.raises(requests.ConnectionError):
+            wire.post("list_projects")
+        sandbox.ledger()
+        process.terminate()
+        _, log = process.communicate(timeout=20)
+    lines = log.splitlines()
+    pattern = re.compile(
+        r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (\w+) (\S+) (\d+|no response) "
+        r"\d+ ms(, \d+ bytes in)?, \d+ bytes out(, fault [a-z-]+)?"
+    )
+    found = [pattern.fullmatch(line) for line in lines]
+    assert all(found), lines
+    seen = [match.group(1, 2, 3) for match in found if match is not None]
+    assert ("POST", "/v1/create_project", "200") in seen
+    assert ("PUT", "/v1/uploads/parts/1", "200") in seen
+    assert next(it for it in seen if it[0] == "GET")[1].startswith("/m/*/generations/")
+    assert ("GET", "*", "404") in seen
+    assert lines[-1].endswith("fault reset-after")
+    assert seen[-1] == ("POST", "/v1/list_projects", "no response")
+    assert any(", 5 bytes in" in line for line in lines)
+    for secret in (sandbox.api_key, url.split("/m/")[1].split("/")[0]):
+        assert secret not in log
+
+
+def test_a_quiet_command_logs_nothing() -> None:
+    arguments = [sys.executable, "-m", MODULE, "--port", "0", "--engine", "passthrough", "--quiet"]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        connection = json.loads(shlex.split(process.stdout.readline())[1].split("=", 1)[1])
+        Wire(RemoteSandbox(connection["host"], "", connection["password"], "")).project()
+        process.terminate()
+        assert process.communicate(timeout=20)[1] == ""
+
+
+def test_an_entry_is_completed_when_the_response_is_sent(wire: Wire) -> None:
+    wire.project()
+    deadline = time.monotonic() + 5
+    while (entry := wire.sandbox.requests()[-1])["milliseconds"] is None:
+        assert time.monotonic() < deadline
+    assert entry["bytesIn"] == len(json.dumps({"fileName": "talk.wav"}))
+    assert entry["bytesOut"] > 300
+
+
 @pytest.mark.parametrize(
     "settings",
     [
@@ -136,6 +231,13 @@ def test_a_taken_port_is_an_error() -> None:
         {"part_size": 0},
         {"api_key": ""},
         {"webhook_secret": "secret"},
+        {"public_url": "sandbox:8788"},
+        {"public_url": "http://sandbox:8788/path"},
+        {"public_url": "http://user@sandbox:8788"},
+        {"public_url": "http://sandbox:99999"},
+        {"public_media_url": "ftp://sandbox"},
+        {"control_token": ""},
+        {"control_token": "two\nlines"},
     ],
 )
 def test_settings_have_to_make_sense(settings: dict[str, str]) -> None:
@@ -170,6 +272,7 @@ def test_the_command_says_how_to_connect_and_ends_when_asked(number: signal.Sign
     connection = json.loads(value)
     assert connection["conn_type"] == "diffio"
     assert f"{connection['host']}/sandbox/ledger" in rest
+    assert f"{connection['host']}/\n" in rest
 
 
 def test_a_process_of_its_own_works_the_same() -> None:
@@ -185,6 +288,27 @@ def test_a_process_of_its_own_works_the_same() -> None:
 def test_a_process_that_cannot_start_says_so() -> None:
     with pytest.raises(RuntimeError, match="ended with status 2"):
         start_sandbox_process(engine="magic")
+
+
+def test_without_its_extra_the_command_says_so_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import importlib.util as util\n"
+        "found = util.find_spec\n"
+        "util.find_spec = lambda name, *rest: None if name == 'noisereduce' else found(name, *rest)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", MODULE, "--port", "0"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{Path.cwd()}"},
+    )
+    assert done.returncode == 2
+    assert done.stderr == (
+        "The sandbox cannot start: the denoise engine needs noisereduce: "
+        'pip install "airflow-provider-diffio[sandbox]"\n'
+    )
 
 
 def test_without_its_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

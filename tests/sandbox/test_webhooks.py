@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_diffio.sandbox import Sandbox
 from tests.sandbox.receiver import Received, receiver
 from tests.sandbox.wire import Wire
 
@@ -64,6 +65,27 @@ def test_configuring_again_replaces_the_endpoint(wire: Wire) -> None:
 def test_an_endpoint_has_to_make_sense(wire: Wire, fields: dict[str, Any]) -> None:
     body = {"mode": "live", "url": "https://example.org/hook", "eventTypes": ALL, **fields}
     assert wire.post("webhooks/configure", body).status == 400
+
+
+@pytest.mark.parametrize(
+    ("url", "status"),
+    [
+        ("http://airflow:8080/hook", 200),
+        ("http://10.1.2.3/hook", 200),
+        ("http://[fd00::1]:8080/hook", 200),
+        ("http://airflow.default.svc.cluster.local/hook", 200),
+        ("http://host.docker.internal:8080/hook", 200),
+        ("http://127.0.0.1/hook", 200),
+        ("http://example.org/hook", 400),
+        ("http://8.8.8.8/hook", 400),
+        ("http:///hook", 400),
+    ],
+)
+def test_plain_http_to_private_hosts_is_a_setting(wire: Wire, url: str, status: int) -> None:
+    body = {"mode": "live", "url": url, "eventTypes": ALL}
+    assert wire.post("webhooks/configure", body).status == (200 if "127.0.0.1" in url else 400)
+    with Sandbox(engine="passthrough", allow_private_http=True) as sandbox:
+        assert Wire(sandbox).post("webhooks/configure", body).status == status
 
 
 def test_every_change_of_status_is_told_and_signed(wire: Wire) -> None:

@@ -165,13 +165,13 @@ def test_the_key_depends_on_task_and_request_and_not_on_the_try() -> None:
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ({"path": "../outside.mp3"}, "can not leave its root"),
+        ({"path": "../outside.mp3"}, "cannot leave its root"),
         ({"download_type": "mp4"}, "download_type must be one of"),
         ({"model": "a b"}, "no model id"),
         ({"overwrite": "maybe"}, "overwrite must be"),
         ({"source": "/nowhere/at/all.wav"}, "all.wav"),
         ({"path": __file__, "overwrite": "error"}, "exists already"),
-        ({"project_params": {"x": {1}}}, "can not be sent as JSON"),
+        ({"project_params": {"x": {1}}}, "cannot be sent as JSON"),
         ({"path": "nosuchscheme://bucket/x"}, "nosuchscheme"),
     ],
 )
