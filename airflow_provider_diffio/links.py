@@ -22,19 +22,20 @@ if TYPE_CHECKING:
     from airflow_provider_diffio.hooks.diffio import DiffioHook
     from airflow_provider_diffio.storage import Location
 
+    # Making a protocol costs several classes, and whatever parses DAG files would pay for it.
+    class LinkedTask(Protocol):
+        """A task whose page has links to files."""
+
+        do_xcom_push: bool
+        operator_extra_links: Any
+        shown_links: Mapping[str, str]
+
+        @property
+        def hook(self) -> DiffioHook:
+            """The hook, which knows where a path leads."""
+
+
 log = logging.getLogger(__name__)
-
-
-class LinkedTask(Protocol):
-    """A task whose page has links to files."""
-
-    do_xcom_push: bool
-    operator_extra_links: Any
-    shown_links: Mapping[str, str]
-
-    @property
-    def hook(self) -> DiffioHook:
-        """The hook, which knows where a path leads."""
 
 
 class _FileLink(BaseOperatorLink):

@@ -13,7 +13,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from airflow_provider_diffio.api.errors import (
     DiffioError,
@@ -24,6 +24,18 @@ from airflow_provider_diffio.api.errors import (
 )
 from airflow_provider_diffio.api.models import GenerationProgress
 from airflow_provider_diffio.api.poll_interval import Observation, Observations, next_pause, observe
+
+if TYPE_CHECKING:
+    # Making a protocol costs several classes, and whatever parses DAG files would pay for it.
+    class WaitObserver(Protocol):
+        """Is told what each poll of a wait brought."""
+
+        def progress(self, progress: GenerationProgress) -> None:
+            """Diffio reported this."""
+
+        def trouble(self, error: DiffioError) -> None:
+            """The poll failed; the wait decides whether it goes on."""
+
 
 DEFAULT_POLL_INTERVAL = 5.0
 DEFAULT_MAX_POLL_INTERVAL = 180.0
@@ -209,16 +221,6 @@ class GenerationWait:
                 " timeout: a retry of the same wait polls this generation and starts none."
             ),
         )
-
-
-class WaitObserver(Protocol):
-    """Is told what each poll of a wait brought."""
-
-    def progress(self, progress: GenerationProgress) -> None:
-        """Diffio reported this."""
-
-    def trouble(self, error: DiffioError) -> None:
-        """The poll failed; the wait decides whether it goes on."""
 
 
 class WaitDriver:

@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from airflow_provider_diffio.hooks.diffio import DiffioHook
     from airflow_provider_diffio.storage import Location
 
+    # Making a protocol costs several classes, and whatever parses DAG files would pay for it.
+    class FileWritingTask(Protocol):
+        """A task that writes a restored file to a path."""
 
-class FileWritingTask(Protocol):
-    """A task that writes a restored file to a path."""
+        path: str
+        output_conn_id: str | None
 
-    path: str
-    output_conn_id: str | None
-
-    def place(self, path: str, conn_id: str | None) -> Location:
-        """Return where a path leads."""
+        def place(self, path: str, conn_id: str | None) -> Location:
+            """Return where a path leads."""
 
 
 def restored_files(task: FileWritingTask, value: Mapping[str, Any]) -> list[Dataset]:

@@ -10,14 +10,74 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, Protocol
 
 from airflow_provider_diffio import _compat
 from airflow_provider_diffio.api.progress_log import kill_notice
-from airflow_provider_diffio.links import LinkedTask
 
 if TYPE_CHECKING:
     import logging
 
     from airflow_provider_diffio.api.settings import RequestOptions
     from airflow_provider_diffio.hooks.diffio import DiffioHook
+    from airflow_provider_diffio.links import LinkedTask
     from airflow_provider_diffio.steps.changes import ChangedInput
+
+    # Making a protocol costs several classes, and whatever parses DAG files would pay for it.
+    class UploadingTask(Protocol):
+        """A task that uploads a recording."""
+
+        source: str
+        file_name: str | None
+        content_type: str | None
+        file_format: str | None
+        project_params: Mapping[str, Any] | None
+        source_conn_id: str | None
+
+    class StartingTask(Protocol):
+        """A task that starts a generation."""
+
+        model: str | None
+        sampling: Mapping[str, Any] | None
+        generation_params: Mapping[str, Any] | None
+        idempotency_key: str | None
+
+        @property
+        def hook(self) -> DiffioHook: ...
+
+    class BoundedTask(Protocol):
+        """A task that may start so many generations."""
+
+        max_generations: int
+        on_changed_input: ChangedInput
+
+    class WritingTask(LinkedTask, Protocol):
+        """A task that writes a restored file."""
+
+        path: str
+        download_type: str | None
+        output_conn_id: str | None
+        overwrite: Overwrite
+        outlets: Any
+
+    class WaitingTask(Protocol):
+        """A task that waits for a generation."""
+
+        #: The arguments that are stored with a deferral, and put back when the task goes on after it.
+        deferred_arguments: ClassVar[tuple[str, ...]]
+
+        diffio_conn_id: str
+        poll_interval: float
+        max_poll_interval: float
+        timeout: float
+        execution_timeout: timedelta | None
+        generation_in_flight: str | None
+
+        @property
+        def hook(self) -> DiffioHook: ...
+
+        @property
+        def log(self) -> logging.Logger: ...
+
+        def defer(self, *, trigger: Any, method_name: str, kwargs: dict[str, Any], timeout: Any) -> NoReturn:
+            """Airflow's own."""
+
 
 #: What to do with a file that is there: replace it; keep it when it is the one that an earlier try of this
 #: task wrote, and replace it otherwise; or fail, unless it is that one.
@@ -54,66 +114,3 @@ class DiffioTask:
             from airflow_provider_diffio.retry_policy import DiffioRetryPolicy
 
             self.retry_policy = DiffioRetryPolicy()
-
-
-class UploadingTask(Protocol):
-    """A task that uploads a recording."""
-
-    source: str
-    file_name: str | None
-    content_type: str | None
-    file_format: str | None
-    project_params: Mapping[str, Any] | None
-    source_conn_id: str | None
-
-
-class StartingTask(Protocol):
-    """A task that starts a generation."""
-
-    model: str | None
-    sampling: Mapping[str, Any] | None
-    generation_params: Mapping[str, Any] | None
-    idempotency_key: str | None
-
-    @property
-    def hook(self) -> DiffioHook: ...
-
-
-class BoundedTask(Protocol):
-    """A task that may start so many generations."""
-
-    max_generations: int
-    on_changed_input: ChangedInput
-
-
-class WritingTask(LinkedTask, Protocol):
-    """A task that writes a restored file."""
-
-    path: str
-    download_type: str | None
-    output_conn_id: str | None
-    overwrite: Overwrite
-    outlets: Any
-
-
-class WaitingTask(Protocol):
-    """A task that waits for a generation."""
-
-    #: The arguments that are stored with a deferral, and put back when the task goes on after it.
-    deferred_arguments: ClassVar[tuple[str, ...]]
-
-    diffio_conn_id: str
-    poll_interval: float
-    max_poll_interval: float
-    timeout: float
-    execution_timeout: timedelta | None
-    generation_in_flight: str | None
-
-    @property
-    def hook(self) -> DiffioHook: ...
-
-    @property
-    def log(self) -> logging.Logger: ...
-
-    def defer(self, *, trigger: Any, method_name: str, kwargs: dict[str, Any], timeout: Any) -> NoReturn:
-        """Airflow's own."""

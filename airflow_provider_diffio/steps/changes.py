@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from airflow_provider_diffio.api.errors import DiffioInputError
-from airflow_provider_diffio.steps.restoration import RestorationStore
+
+if TYPE_CHECKING:
+    from airflow_provider_diffio.steps.restoration import RestorationStore
 
 #: Start another generation, with a warning that names the change; or fail, before anything is sent.
 ChangedInput = Literal["warn", "fail"]

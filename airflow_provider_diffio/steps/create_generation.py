@@ -20,18 +20,12 @@ from airflow_provider_diffio.api.errors import (
 )
 from airflow_provider_diffio.api.models import Generation
 from airflow_provider_diffio.steps.changes import ChangedInput, check_on_changed_input, report_change
-from airflow_provider_diffio.steps.restoration import (
-    Fingerprint,
-    RestorationStore,
-    Start,
-    changed_fields,
-    digest,
-    fingerprint,
-)
+from airflow_provider_diffio.steps.restoration import Fingerprint, Start, changed_fields, digest, fingerprint
 
 if TYPE_CHECKING:
     from airflow_provider_diffio.hooks.diffio import DiffioHook
     from airflow_provider_diffio.steps.base import BoundedTask, StartingTask
+    from airflow_provider_diffio.steps.restoration import RestorationStore
 
 
 #: How many generations one task instance may start: the first one, and one more after Diffio has reported a

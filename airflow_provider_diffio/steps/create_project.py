@@ -12,17 +12,12 @@ from airflow_provider_diffio.api.errors import (
 )
 from airflow_provider_diffio.api.models import Project
 from airflow_provider_diffio.steps.changes import ChangedInput, report_change
-from airflow_provider_diffio.steps.restoration import (
-    Fingerprint,
-    RestorationStore,
-    Upload,
-    changed_fields,
-    fingerprint,
-)
+from airflow_provider_diffio.steps.restoration import Fingerprint, Upload, changed_fields, fingerprint
 
 if TYPE_CHECKING:
     from airflow_provider_diffio.hooks.diffio import DiffioHook
     from airflow_provider_diffio.steps.base import UploadingTask
+    from airflow_provider_diffio.steps.restoration import RestorationStore
     from airflow_provider_diffio.storage import Location
 
 

@@ -9,16 +9,12 @@ from airflow_provider_diffio.api.models import DownloadedFile
 from airflow_provider_diffio.api.polling import DEFAULT_READY_TIMEOUT
 from airflow_provider_diffio.steps.base import Overwrite
 from airflow_provider_diffio.steps.failures import after_start
-from airflow_provider_diffio.steps.restoration import (
-    Download,
-    Fingerprint,
-    RestorationStore,
-    fingerprint,
-)
+from airflow_provider_diffio.steps.restoration import Download, Fingerprint, fingerprint
 
 if TYPE_CHECKING:
     from airflow_provider_diffio.hooks.diffio import DiffioHook
     from airflow_provider_diffio.steps.base import WritingTask
+    from airflow_provider_diffio.steps.restoration import RestorationStore
     from airflow_provider_diffio.storage import Location
 
 

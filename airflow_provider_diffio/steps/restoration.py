@@ -16,10 +16,37 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from airflow_provider_diffio.api.errors import DiffioInputError
 from airflow_provider_diffio.api.models import DownloadedFile, Generation, Project
+
+if TYPE_CHECKING:
+    # Making a protocol costs several classes, and whatever parses DAG files would pay for it.
+    class RestorationStore(Protocol):
+        """Where a record outlives the try that wrote it."""
+
+        @property
+        def outlives_the_try(self) -> bool:
+            """Whether a later try finds what this one stores."""
+
+        def load(self) -> Restoration:
+            """
+            Return the record; an empty one where nothing was recorded.
+
+            :raises DiffioError: when it could not be read, which is never taken for *nothing was recorded*.
+            """
+
+        def save_intent(self, restoration: Restoration) -> None:
+            """
+            Store what is about to happen.
+
+            :raises DiffioError: when that did not work; then it must not happen.
+            """
+
+        def save_result(self, restoration: Restoration) -> None:
+            """Store what has happened. It has happened in any case, so a failure is only logged."""
+
 
 T = TypeVar("T", Project, Generation, DownloadedFile)
 
@@ -209,31 +236,6 @@ class Restoration(NamedTuple):
             if isinstance(error, UnreadableRecordError):
                 raise
             raise UnreadableRecordError(f"it is damaged ({type(error).__name__})") from None
-
-
-class RestorationStore(Protocol):
-    """Where a record outlives the try that wrote it."""
-
-    @property
-    def outlives_the_try(self) -> bool:
-        """Whether a later try finds what this one stores."""
-
-    def load(self) -> Restoration:
-        """
-        Return the record; an empty one where nothing was recorded.
-
-        :raises DiffioError: when it could not be read, which is never taken for *nothing was recorded*.
-        """
-
-    def save_intent(self, restoration: Restoration) -> None:
-        """
-        Store what is about to happen.
-
-        :raises DiffioError: when that did not work; then it must not happen.
-        """
-
-    def save_result(self, restoration: Restoration) -> None:
-        """Store what has happened. It has happened whether or not that works, so a failure is only logged."""
 
 
 def fingerprint(**fields: Any) -> dict[str, str]:

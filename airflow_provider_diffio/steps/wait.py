@@ -26,7 +26,6 @@ from airflow_provider_diffio.api.polling import (
     PollAgain,
     Succeeded,
     WaitDriver,
-    WaitObserver,
     WaitSpec,
     check_intervals,
 )
@@ -34,6 +33,7 @@ from airflow_provider_diffio.api.progress_log import ProgressLog
 from airflow_provider_diffio.steps.arguments import read_settings
 
 if TYPE_CHECKING:
+    from airflow_provider_diffio.api.polling import WaitObserver
     from airflow_provider_diffio.hooks.diffio import DiffioHook
     from airflow_provider_diffio.steps.base import WaitingTask
 
