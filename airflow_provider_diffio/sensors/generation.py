@@ -53,7 +53,8 @@ class DiffioGenerationSensor(LineageTask, DiffioTask, BaseSensorOperator):
 
     Calls ``get_generation_progress``. Outages of the API are waited out until the timeout. A generation that
     Diffio reports as failed fails the task at once and for good, since another poll would bring the same:
-    clear the task that started it.
+    clear the task that started it. With Airflow's own ``soft_fail`` the task is skipped when the generation
+    failed or is not over in time; a wrong key or argument fails it all the same.
 
     Returns the *generation* value: ``generation_id``, ``api_project_id``, ``model`` (where the given value
     has it), ``status``, ``has_video``, ``transcription``.
@@ -68,8 +69,6 @@ class DiffioGenerationSensor(LineageTask, DiffioTask, BaseSensorOperator):
     :param request_options: what this task's requests do differently from the connection: a mapping with
         any of ``timeout`` (seconds, or a timedelta, for connecting and for each read), ``max_attempts`` and
         ``headers``. Neither rendered nor stored, so the triggerer does not have it. None by default.
-    :param soft_fail: skip the task when the generation failed or is not over in time. A wrong key or argument
-        fails it all the same. False by default.
     :raises AirflowSensorTimeout: when it is not over within ``timeout`` (skipped with ``soft_fail``).
     :raises AirflowFailException: when the generation failed, and for what a retry cannot fix.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,12 +37,22 @@ class Lineage:
     def text(self) -> str:
         return self.path.read_text()
 
-    def ends(self, job: str) -> list[dict[str, Any]]:
-        events = map(json.loads, self.text().splitlines())
-        return [event for event in events if (event["eventType"], event["job"]["name"]) == ("COMPLETE", job)]
+    def ends(self, job: str, number: int) -> list[dict[str, Any]]:
+        """Wait for them: Airflow calls its listeners after a task is marked as a success."""
+        until = time.monotonic() + 60
+        while True:
+            events = [json.loads(line) for line in self.text().splitlines(keepends=True) if line[-1] == "\n"]
+            found = [event for event in events if self._is_end(event, job)]
+            if len(found) >= number or time.monotonic() > until:
+                return found
+            time.sleep(0.2)
+
+    @staticmethod
+    def _is_end(event: dict[str, Any], job: str) -> bool:
+        return (event["eventType"], event["job"]["name"]) == ("COMPLETE", job)
 
     def end(self, job: str) -> dict[str, Any]:
-        (event,) = self.ends(job)
+        (event,) = self.ends(job, 1)
         return event
 
 
@@ -101,7 +112,7 @@ def test_four_tasks_lead_from_raw_to_restored(lineage: Lineage) -> None:
 
 
 def test_a_mapped_task_that_deferred_leads_from_each_recording_to_its_result(lineage: Lineage) -> None:
-    ends = lineage.ends("one_task.restore")
+    ends = lineage.ends("one_task.restore", 2)
     led = sorted((names(end["inputs"]), names(end["outputs"])) for end in ends)
     assert led == [
         ([("s3://raw", f"{name}.wav")], [("s3://restored", f"{name}.wav.mp3")]) for name in ("y", "z")
