@@ -29,7 +29,7 @@ with DAG(
     doc_md=__doc__,
     default_args={"retries": 2},
     params={"source": Param(str(SAMPLE), type="string", description="Local path or URI of a recording")},
-):
+) as dag:
     # 1. The recording goes to Diffio. Nothing is billed yet.
     project = DiffioCreateProjectOperator(task_id="upload", source="{{ params.source }}")
 
