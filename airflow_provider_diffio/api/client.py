@@ -30,18 +30,14 @@ from airflow_provider_diffio.api.http_failures import describe_failure, never_se
 from airflow_provider_diffio.api.log_redaction import keep_out_of_logs
 from airflow_provider_diffio.api.media_stream import MediaStream, media_stream
 from airflow_provider_diffio.api.models import SignedPutUpload
+from airflow_provider_diffio.api.money import NOTHING_STARTED
 from airflow_provider_diffio.api.read_bounds import (
     LEAST_RATE,
     POOL_CLASSES,
     ReadBound,
     bounded_by,
 )
-from airflow_provider_diffio.api.responses import (
-    NOTHING_STARTED,
-    connection_error,
-    read_response,
-    too_large_error,
-)
+from airflow_provider_diffio.api.responses import connection_error, read_response, too_large_error
 from airflow_provider_diffio.api.retry import parse_retry_after
 from airflow_provider_diffio.api.settings import (
     USER_AGENT,

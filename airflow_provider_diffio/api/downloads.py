@@ -26,6 +26,7 @@ from airflow_provider_diffio.api.errors import (
 from airflow_provider_diffio.api.json_fields import presentable
 from airflow_provider_diffio.api.media_stream import MediaStream, RangeRefusedError
 from airflow_provider_diffio.api.models import GenerationDownload
+from airflow_provider_diffio.api.money import after_start
 from airflow_provider_diffio.api.polling import DEFAULT_READY_TIMEOUT
 
 log = logging.getLogger(__name__)
@@ -177,6 +178,16 @@ class Fetch:
         :raises DiffioTransferError: when the file could not be fetched whole.
         """
         self._link = link
+        try:
+            with after_start(None, None):
+                return self._run()
+        except DiffioError as error:
+            if self._link is not None:
+                error.generation_id = self._link.generation_id
+                error.project_id = self._link.api_project_id
+            raise
+
+    def _run(self) -> GenerationDownload:
         policy = self.client.settings.with_options(self.options).retry
         while True:
             before = self.size_bytes
@@ -187,7 +198,6 @@ class Fetch:
                 break
             except DiffioError as error:
                 if self.size_bytes == before or not policy.should_try_again(error):
-                    self._place(error)
                     raise
         raise cause
 
@@ -293,12 +303,6 @@ class Fetch:
 
     def _known_sha256(self) -> str:
         return str(self._digest.hexdigest()) if self.written_sha256 is None else self.written_sha256()
-
-    def _place(self, error: DiffioError) -> None:
-        if self._link is not None:
-            error.generation_id = self._link.generation_id
-            error.project_id = self._link.api_project_id
-        error.may_be_billed = True
 
 
 def check_media_type(media_type: str, link: GenerationDownload) -> None:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from airflow_provider_diffio.api import errors
 from airflow_provider_diffio.api.endpoints import Call, EdgeCall
 from airflow_provider_diffio.api.json_fields import JSONFields, presentable
+from airflow_provider_diffio.api.money import NOTHING_STARTED, money_of
 from airflow_provider_diffio.api.retry import parse_retry_after
 
 T = TypeVar("T")
@@ -21,9 +22,6 @@ DECODE_IN_THREAD_BYTES = 64 * 1024
 #: What gateways and proxies refuse for reasons that do not pass, such as their own limit for bodies. The same
 #: call in a moment is pointless; the task may be tried again when somebody has changed the gateway.
 _LASTING_STATUSES = frozenset({402, 405, 406, 407, 411, 413, 414, 415, 416, 417, 426, 431, 451})
-
-#: What every error of an upload says about money.
-NOTHING_STARTED = "No generation was started for this project."
 
 _BY_STATUS: dict[int, type[errors.DiffioApiError]] = {
     400: errors.DiffioBadRequestError,
@@ -256,25 +254,7 @@ def _place(
     else:
         error.project_id = call.project_id
         error.generation_id = call.generation_id
-        error.may_be_billed, error.money = _money(call, carried_out)
+        error.may_be_billed, error.money = money_of(call, carried_out=carried_out)
         if isinstance(error, (errors.DiffioModelRetiredError, errors.DiffioNotFoundError)) and call.may_bill:
             # Without the model or the project it is plain that nothing was started.
             error.money = ""
-
-
-def _money(call: Call[Any], carried_out: bool) -> tuple[bool, str]:
-    """Return whether there may be a generation that is billed, and the sentence that says so."""
-    if call.generation_id is not None:
-        return True, "A generation that exists is billed once; asking again does not start another one."
-    if not call.may_bill:
-        return False, ""
-    if not carried_out:
-        return False, "This call started no generation."
-    if call.repeatable:
-        return True, (
-            "The generation may exist and be billed. A retry under the same idempotency key pays once."
-        )
-    return True, (
-        "The generation may exist and be billed, and without an idempotency key a retry may start a second"
-        " one. Check list_project_generations first."
-    )

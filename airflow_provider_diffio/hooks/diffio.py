@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import io
-import os
 import time
 from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
 from functools import cached_property
-from typing import IO, TYPE_CHECKING, Any, Literal, cast
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 from airflow.providers.common.compat.sdk import BaseHook, mask_secret
 
@@ -31,17 +31,19 @@ from airflow_provider_diffio.api.polling import (
     WaitDriver,
     WaitSpec,
 )
+from airflow_provider_diffio.api.progress_log import ProgressLog
 from airflow_provider_diffio.hooks import connection_form, lineage
 from airflow_provider_diffio.hooks.connection import DiffioConnection
 from airflow_provider_diffio.storage import Location
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import ObjectStoragePath
+    from typing import Unpack
 
     # What these import takes a tenth of a second, which no DAG file should pay for.
     from airflow_provider_diffio.api.client import DiffioClient
     from airflow_provider_diffio.api.settings import RequestOptions
     from airflow_provider_diffio.api.uploads import Source
+    from airflow_provider_diffio.hooks.restore import AnyPath, AnySource, RestoreOptions
     from airflow_provider_diffio.hooks.uploads import ProjectUpload
 
     Options = RequestOptions | Mapping[str, Any] | None
@@ -157,7 +159,7 @@ class DiffioHook(BaseHook):
 
     def create_project(
         self,
-        source: str | os.PathLike[str] | ObjectStoragePath | bytes | IO[bytes] | Source | Location,
+        source: AnySource,
         *,
         file_name: str | None = None,
         content_type: str | None = None,
@@ -199,7 +201,7 @@ class DiffioHook(BaseHook):
 
     def prepare_upload(
         self,
-        source: str | os.PathLike[str] | ObjectStoragePath | bytes | IO[bytes] | Source | Location,
+        source: AnySource,
         *,
         file_name: str | None = None,
         content_type: str | None = None,
@@ -302,6 +304,12 @@ class DiffioHook(BaseHook):
             idempotency_key=idempotency_key,
         )
         generation: models.Generation = self.get_conn().call(call, request_options)
+        if generation.idempotent_replay:
+            said = "Generation %s of project %s exists already under this idempotency key; none was started."
+            self.log.info(said, generation.generation_id, project_id)
+        else:
+            said = "Started generation %s of project %s with %s."
+            self.log.info(said, generation.generation_id, project_id, generation.model)
         lineage.report_generation(self, project_id, generation.generation_id)
         return generation
 
@@ -335,8 +343,8 @@ class DiffioHook(BaseHook):
         """
         Wait until a generation is complete, holding the thread (``get_generation_progress``).
 
-        Outages of the API are waited out until the timeout. In a DAG, the deferrable sensor or operator
-        waits without holding a worker.
+        Outages of the API are waited out until the timeout, and the log tells what changed. In a DAG, the
+        deferrable sensor or operator waits without holding a worker.
 
         :param generation_id: the generation.
         :param project_id: its project.
@@ -356,7 +364,7 @@ class DiffioHook(BaseHook):
         driver = WaitDriver(
             WaitSpec(generation_id, project_id, now, now + timeout, poll_interval, max_poll_interval),
             lambda: self.get_generation_progress(generation_id, project_id, request_options=request_options),
-            observer=_Told(on_progress),
+            observer=_ToldProgress(self.log, on_progress),
             sleep=lambda seconds: self.get_conn().sleep(seconds),
         )
         decision = driver.run()
@@ -398,7 +406,7 @@ class DiffioHook(BaseHook):
         self,
         generation_id: str,
         project_id: str,
-        path: str | os.PathLike[str] | ObjectStoragePath | Location,
+        path: AnyPath | Location,
         download_type: str | None = None,
         *,
         output_conn_id: str | None = None,
@@ -430,58 +438,45 @@ class DiffioHook(BaseHook):
         :raises DiffioError: when there is no such file, or it did not arrive whole; nothing is left behind.
         """
 
-        from airflow_provider_diffio.api import downloads
+        from airflow_provider_diffio.hooks.downloads import FileDownload
 
         ready_timeout = read_seconds(ready_timeout, "ready_timeout")
         target = self.check_download(path, download_type, output_conn_id, overwrite)
-        client = self.get_conn()
+        file = FileDownload(self, generation_id, project_id, download_type, ready_timeout, request_options)
+        return file.to(target, overwrite=overwrite == "replace", about_to_publish=about_to_publish)
 
-        def get_link() -> models.GenerationDownload:
-            return downloads.get_link(
-                client,
-                generation_id,
-                project_id,
-                download_type,
-                ready_timeout=ready_timeout,
-                options=request_options,
-            )
+    def download_bytes(
+        self,
+        generation_id: str,
+        project_id: str,
+        download_type: str | None = None,
+        *,
+        ready_timeout: float | timedelta = DEFAULT_READY_TIMEOUT,
+        request_options: Options = None,
+    ) -> bytes:
+        """
+        Return a restored file's content, all of it or none. It is held in memory; :meth:`download` holds a
+        few MiB of a file of any size.
 
-        link = get_link()
-        file_name = storage.safe_file_name(link.file_name, f"{generation_id}.{_suffix(link.download_type)}")
-        target = target.file(file_name)
+        :param generation_id: a complete generation.
+        :param project_id: its project.
+        :param download_type: as for :meth:`download`.
+        :param ready_timeout: seconds to wait for a file that is not there yet after completion; 120 by
+            default.
+        :param request_options: for each request.
+        :return: the content.
+        :raises DiffioInputError: before anything is asked, when an argument cannot work.
+        :raises DiffioError: when there is no such file, or it did not arrive whole.
+        """
+        from airflow_provider_diffio.hooks.downloads import FileDownload
 
-        def arrived(writer: storage.Writer) -> models.DownloadedFile:
-            return models.DownloadedFile(
-                path=writer.uri,
-                size_bytes=writer.size_bytes,
-                sha256=writer.sha256,
-                mime_type=link.mime_type,
-                file_name=file_name,
-                download_type=link.download_type,
-                generation_id=generation_id,
-                api_project_id=project_id,
-            )
-
-        with target.writer(overwrite=overwrite == "replace") as writer:
-            fetch = downloads.Fetch(
-                client,
-                get_link,
-                writer.write,
-                expect_size=lambda size: writer.expect(size_bytes=size),
-                options=request_options,
-                written_sha256=lambda: writer.sha256,
-            )
-            fetch.run(link)
-            if about_to_publish is not None:
-                writer.verify()
-                about_to_publish(arrived(writer))
-        self.log.info("Wrote %s (%d bytes).", target.uri, writer.size_bytes)
-        lineage.report_download(self, project_id, generation_id, target)
-        return arrived(writer)
+        ready_timeout = read_seconds(ready_timeout, "ready_timeout")
+        file = FileDownload(self, generation_id, project_id, download_type, ready_timeout, request_options)
+        return file.content()
 
     def check_download(
         self,
-        path: str | os.PathLike[str] | ObjectStoragePath | Location,
+        path: AnyPath | Location,
         download_type: str | None = None,
         output_conn_id: str | None = None,
         overwrite: Literal["replace", "error"] = "replace",
@@ -506,68 +501,94 @@ class DiffioHook(BaseHook):
             raise DiffioInputError(f"{target.uri} exists already, and overwrite is 'error'.")
         return target
 
+    @overload
+    def restore_audio(
+        self, source: AnySource, path: AnyPath | Location, **options: Unpack[RestoreOptions]
+    ) -> models.DownloadedFile: ...
+
+    @overload
+    def restore_audio(
+        self, source: AnySource, path: None = None, **options: Unpack[RestoreOptions]
+    ) -> bytes: ...
+
     def restore_audio(
         self,
-        source: str | os.PathLike[str] | ObjectStoragePath | bytes | IO[bytes] | Source | Location,
-        path: str | os.PathLike[str] | ObjectStoragePath | Location,
+        source: AnySource,
+        path: AnyPath | Location | None = None,
         *,
         model: str | None = None,
         sampling: Mapping[str, Any] | None = None,
-        params: Mapping[str, Any] | None = None,
+        generation_params: Mapping[str, Any] | None = None,
+        project_params: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
         download_type: str | None = None,
+        file_name: str | None = None,
+        content_type: str | None = None,
+        file_format: str | None = None,
         source_conn_id: str | None = None,
         output_conn_id: str | None = None,
+        overwrite: Literal["replace", "error"] = "replace",
+        poll_interval: float | timedelta = DEFAULT_POLL_INTERVAL,
+        max_poll_interval: float | timedelta = DEFAULT_MAX_POLL_INTERVAL,
         timeout: float | timedelta = DEFAULT_WAIT_TIMEOUT,
+        on_progress: Callable[[models.GenerationProgress], None] | None = None,
         request_options: Options = None,
-    ) -> models.DownloadedFile:
+    ) -> models.DownloadedFile | bytes:
         """
         Upload a recording, start a generation, wait for it holding the thread, and write the result.
 
-        Each call makes a new project and starts a new generation, since Diffio scopes idempotency keys to a
-        project; a task that is retried is billed again. Calls :meth:`create_project`,
-        :meth:`create_generation`, :meth:`wait_for_generation` and :meth:`download`.
+        Each call makes a new project and starts a new generation, which is billed, since Diffio scopes
+        idempotency keys to a project. The ids are logged as soon as they are known: what a killed process
+        paid for is collected with them by :meth:`wait_for_generation` and :meth:`download`.
 
-        :param source: the recording: a path, a URI or a seekable binary stream.
-        :param path: where the result goes.
+        :param source: the recording: a path, a URI, bytes or a seekable binary stream.
+        :param path: where the result goes, see :meth:`download`; without one, its content is returned.
         :param model: model id; the connection's when not given.
         :param sampling: passed on to the model.
-        :param params: passed on to the model.
+        :param generation_params: passed on to the model, as ``params``.
+        :param project_params: stored with the project, as ``params``.
         :param idempotency_key: your own key, 1 to 255 characters; made from the project when not given.
         :param download_type: ``audio`` (or ``mp3``), ``video`` or ``transcript``; when not given, the video
             of a video project, otherwise the audio.
+        :param file_name: the name Diffio is told; needed for a recording in memory.
+        :param content_type: media type; guessed from the name when not given.
+        :param file_format: short label of the format, such as ``wav``.
         :param source_conn_id: connection that the source is reached through.
         :param output_conn_id: connection that the path is reached through.
-        :param timeout: seconds, or a timedelta, to wait for the generation; 6 hours by default.
+        :param overwrite: ``replace`` what is there (the default), or ``error`` if there is something.
+        :param poll_interval: seconds between polls at least; 5 by default.
+        :param max_poll_interval: seconds between polls at most; 180 by default.
+        :param timeout: seconds to wait for the generation; 6 hours by default.
+        :param on_progress: told what each poll brings; what it raises ends the call, not the generation.
         :param request_options: for each call.
-        :return: the file: ``path``, ``size_bytes``, ``sha256``, ``mime_type``, ``file_name``, ...
+        :return: the file, or its content where no path is given.
         :raises DiffioInputError: before anything is sent.
         :raises DiffioError: when a step did not work; ``may_be_billed`` tells whether it may cost money.
         """
-        timeout = read_seconds(timeout, "timeout")
-        target = self.check_download(path, download_type, output_conn_id)
-        project = self.create_project(source, source_conn_id=source_conn_id, request_options=request_options)
-        generation = self.create_generation(
-            project.api_project_id,
+        from airflow_provider_diffio.hooks.restore import Restore
+
+        return Restore(
+            hook=self,
+            source=source,
+            path=path,
             model=model,
             sampling=sampling,
-            params=params,
-            idempotency_key=idempotency_key or f"restore-audio-{project.api_project_id}",
-            request_options=request_options,
-        )
-        self.wait_for_generation(
-            generation.generation_id,
-            project.api_project_id,
+            generation_params=generation_params,
+            project_params=project_params,
+            idempotency_key=idempotency_key,
+            download_type=download_type,
+            file_name=file_name,
+            content_type=content_type,
+            file_format=file_format,
+            source_conn_id=source_conn_id,
+            output_conn_id=output_conn_id,
+            overwrite=overwrite,
+            poll_interval=poll_interval,
+            max_poll_interval=max_poll_interval,
             timeout=timeout,
+            on_progress=on_progress,
             request_options=request_options,
-        )
-        return self.download(
-            generation.generation_id,
-            project.api_project_id,
-            target,
-            download_type,
-            request_options=request_options,
-        )
+        ).run()
 
     # --- account, keys, usage ------------------------------------------------------------------------
 
@@ -719,7 +740,7 @@ class DiffioHook(BaseHook):
 
     def locate(
         self,
-        path: str | os.PathLike[str] | ObjectStoragePath | Location,
+        path: AnyPath | Location,
         conn_id: str | None = None,
         *,
         connect: bool = True,
@@ -756,7 +777,7 @@ class DiffioHook(BaseHook):
 
     def _source(
         self,
-        source: str | os.PathLike[str] | ObjectStoragePath | bytes | IO[bytes] | Source | Location,
+        source: AnySource,
         file_name: str | None,
         conn_id: str | None,
     ) -> Source:
@@ -769,7 +790,7 @@ class DiffioHook(BaseHook):
             return uploads.source_of(LocationSource(self.locate(cast("Any", source), conn_id)), file_name)
         if isinstance(source, bytes):
             source = io.BytesIO(source)
-        if isinstance(source, io.BytesIO) and file_name is None:
+        if file_name is None and not hasattr(source, "check_unchanged") and not _has_name(source):
             raise DiffioInputError(
                 "A recording in memory has no name.",
                 advice="Give file_name, such as 'talk.wav': Diffio tells the format by it.",
@@ -777,19 +798,20 @@ class DiffioHook(BaseHook):
         return uploads.source_of(cast("Any", source), file_name)
 
 
-class _Told:
-    """Passes what a wait sees on to a callback."""
+def _has_name(stream: Any) -> bool:
+    # The name of a file that was opened by its descriptor is a number.
+    name = getattr(stream, "name", None)
+    return not hasattr(stream, "read") or (isinstance(name, str) and bool(PurePath(name).name))
 
-    def __init__(self, on_progress: Callable[[models.GenerationProgress], None] | None) -> None:
+
+class _ToldProgress(ProgressLog):
+    """Logs what a wait sees, and passes it on to a callback."""
+
+    def __init__(self, log: Any, on_progress: Callable[[models.GenerationProgress], None] | None) -> None:
+        super().__init__(log)
         self._on_progress = on_progress
 
     def progress(self, progress: models.GenerationProgress) -> None:
+        super().progress(progress)
         if self._on_progress is not None:
             self._on_progress(progress)
-
-    def trouble(self, error: DiffioError) -> None:
-        """Trouble is waited out; what does not pass is raised at the end."""
-
-
-def _suffix(download_type: str) -> str:
-    return {"video": "mp4", "transcript": "json"}.get(download_type, "mp3")

@@ -268,13 +268,6 @@ def _request(hook: DiffioHook, project_id: str, options: GenerationOptions, key:
         params=options.params,
         idempotency_key=key,
     )
-    if generation.idempotent_replay:
-        hook.log.info(
-            "Generation %s exists already under this idempotency key; none was started.",
-            generation.generation_id,
-        )
-    else:
-        hook.log.info("Started generation %s with %s.", generation.generation_id, generation.model)
     hook.log.debug("Idempotency key: %s", key)
     return generation
 

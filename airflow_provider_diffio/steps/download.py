@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from airflow_provider_diffio.api.errors import DiffioInputError
 from airflow_provider_diffio.api.models import DownloadedFile
+from airflow_provider_diffio.api.money import after_start
 from airflow_provider_diffio.api.polling import DEFAULT_READY_TIMEOUT
 from airflow_provider_diffio.steps.base import Overwrite
-from airflow_provider_diffio.steps.failures import after_start
 from airflow_provider_diffio.steps.restoration import Download, Fingerprint, fingerprint
 
 if TYPE_CHECKING:

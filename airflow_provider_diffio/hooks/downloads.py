@@ -1,0 +1,141 @@
+"""One restored file on its way to a place, or into memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from airflow_provider_diffio import storage
+from airflow_provider_diffio.api import downloads, models
+from airflow_provider_diffio.api.money import after_start
+from airflow_provider_diffio.hooks import lineage
+
+if TYPE_CHECKING:
+    import logging
+
+    from airflow_provider_diffio.api.client import DiffioClient, Options
+
+_SUFFIXES = {"video": "mp4", "transcript": "json"}
+
+
+class DownloadingHook(Protocol):
+    """What a download needs of a hook."""
+
+    @property
+    def log(self) -> logging.Logger: ...
+
+    def get_conn(self) -> DiffioClient: ...
+
+
+class FileDownload:
+    """
+    Asks for a link, waiting for a file that is still being put in place, and fetches all of it.
+
+    :param hook: sends the requests.
+    :param generation_id: a complete generation.
+    :param project_id: its project.
+    :param download_type: which of its files; Diffio's choice when None.
+    :param ready_timeout: seconds to wait for the file.
+    :param options: for each request.
+    """
+
+    def __init__(
+        self,
+        hook: DownloadingHook,
+        generation_id: str,
+        project_id: str,
+        download_type: str | None,
+        ready_timeout: float,
+        options: Options,
+    ) -> None:
+        self._hook = hook
+        self._generation_id = generation_id
+        self._project_id = project_id
+        self._download_type = download_type
+        self._ready_timeout = ready_timeout
+        self._options = options
+
+    def to(
+        self,
+        target: storage.Location,
+        *,
+        overwrite: bool,
+        about_to_publish: Callable[[models.DownloadedFile], None] | None,
+    ) -> models.DownloadedFile:
+        """
+        Write the file, whole or not at all.
+
+        :param target: where to; a directory gets the file's own name.
+        :param overwrite: whether a file that is there may be replaced.
+        :param about_to_publish: told what has arrived, right before it appears.
+        :raises DiffioError: when there is no such file, or it did not arrive whole; nothing is left behind.
+        """
+        with after_start(self._generation_id, self._project_id):
+            return self._write(target, overwrite, about_to_publish)
+
+    def content(self) -> bytes:
+        """
+        Return all bytes of the file.
+
+        :raises DiffioError: when there is no such file, or it did not arrive whole.
+        """
+        content = bytearray()
+        with after_start(self._generation_id, self._project_id):
+            self._fetch(self._link(), content.extend)
+        self._hook.log.info("Fetched generation %s (%d bytes).", self._generation_id, len(content))
+        return bytes(content)
+
+    def _write(
+        self,
+        target: storage.Location,
+        overwrite: bool,
+        about_to_publish: Callable[[models.DownloadedFile], None] | None,
+    ) -> models.DownloadedFile:
+        link = self._link()
+        suffix = _SUFFIXES.get(link.download_type, "mp3")
+        file_name = storage.safe_file_name(link.file_name, f"{self._generation_id}.{suffix}")
+        target = target.file(file_name)
+
+        def arrived(writer: storage.Writer) -> models.DownloadedFile:
+            return models.DownloadedFile(
+                path=writer.uri,
+                size_bytes=writer.size_bytes,
+                sha256=writer.sha256,
+                mime_type=link.mime_type,
+                file_name=file_name,
+                download_type=link.download_type,
+                generation_id=self._generation_id,
+                api_project_id=self._project_id,
+            )
+
+        with target.writer(overwrite=overwrite) as writer:
+            self._fetch(
+                link,
+                writer.write,
+                expect_size=lambda size: writer.expect(size_bytes=size),
+                written_sha256=lambda: writer.sha256,
+            )
+            if about_to_publish is not None:
+                writer.verify()
+                about_to_publish(arrived(writer))
+        self._hook.log.info("Wrote %s (%d bytes).", target.uri, writer.size_bytes)
+        lineage.report_download(self._hook, self._project_id, self._generation_id, target)
+        return arrived(writer)
+
+    def _link(self) -> models.GenerationDownload:
+        return downloads.get_link(
+            self._hook.get_conn(),
+            self._generation_id,
+            self._project_id,
+            self._download_type,
+            ready_timeout=self._ready_timeout,
+            options=self._options,
+        )
+
+    def _fetch(
+        self, link: models.GenerationDownload, write: Callable[[bytes], Any], **of_the_destination: Any
+    ) -> None:
+        fetch = downloads.Fetch(
+            self._hook.get_conn(), self._link, write, options=self._options, **of_the_destination
+        )
+        fetch.run(link)
