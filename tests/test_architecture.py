@@ -33,6 +33,7 @@ ROOMS: dict[str, set[str]] = {
     "triggers": {"hooks", "api", "_compat"},
     "lineage": {"hooks", "storage", "api"},
     "links": {"hooks", "storage"},
+    "manifest": {"storage", "api"},
     "retry_policy": {"api", "_compat"},
     "hooks": {"storage", "api"},
     "storage": {"api", "_compat"},

@@ -18,7 +18,7 @@ from typing import ClassVar
 from airflow_provider_diffio.api.errors import DiffioError
 from airflow_provider_diffio.storage.background import BackgroundWorker
 from airflow_provider_diffio.storage.errors import already_there
-from airflow_provider_diffio.storage.location import FileFacts, Location
+from airflow_provider_diffio.storage.location import FileFacts, ListedFile, Location
 from airflow_provider_diffio.storage.writer import Sink, is_part_name, part_name
 
 log = logging.getLogger(__name__)
@@ -71,12 +71,13 @@ class LocalLocation(Location):
         return cls(uri=uri, is_directory_like=is_directory_like, path=path)
 
     def _stat(self) -> FileFacts:
-        status = self.path.stat()
-        _require_regular(status.st_mode)
-        return FileFacts(size_bytes=status.st_size, version=f"mtime_ns={status.st_mtime_ns}")
+        return _facts_of(self.path.stat())
 
     def _join(self, name: str) -> LocalLocation:
         return LocalLocation.of(self.path / name)
+
+    def _parent(self) -> LocalLocation:
+        return LocalLocation.of(self.path.parent, is_directory_like=True)
 
     def _walk(self, recursive: bool) -> Iterator[tuple[str, Location]]:
         if self.path.is_dir():
@@ -84,6 +85,15 @@ class LocalLocation(Location):
             return
         self._stat()
         yield self.path.name, self
+
+    def _scan(self, recursive: bool) -> Iterator[ListedFile]:
+        for relative, location in self._walk(recursive):
+            with suppress(FileNotFoundError):  # removed since it was listed
+                yield location._describe()._replace(relative=relative)
+
+    def _describe(self) -> ListedFile:
+        status = self.path.stat()
+        return ListedFile(self.name, self, _facts_of(status), status.st_mtime)
 
     def _open_read(self) -> io.BufferedIOBase:
         self._stat()  # before opening: opening a named pipe would wait for a writer
@@ -304,6 +314,11 @@ def _files_below(directory: Path, root: Path, prefix: str, recursive: bool) -> I
             log.warning("Skipped %s: it is a link that leads out of %s.", path, root)
         elif entry.is_file():
             yield f"{prefix}{entry.name}", LocalLocation.of(path)
+
+
+def _facts_of(status: os.stat_result) -> FileFacts:
+    _require_regular(status.st_mode)
+    return FileFacts(size_bytes=status.st_size, version=f"mtime_ns={status.st_mtime_ns}")
 
 
 def _make_directories(directory: Path) -> None:

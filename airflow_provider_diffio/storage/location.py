@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from airflow_provider_diffio.api.errors import DiffioInputError
 from airflow_provider_diffio.storage.errors import store_failures
@@ -34,6 +34,27 @@ class FileFacts:
     size_bytes: int
     version: str
     encoding: str | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """What :meth:`Location.fingerprint` returns for the file."""
+        return f"size={self.size_bytes};{self.version}"
+
+
+class ListedFile(NamedTuple):
+    """
+    A file as a listing shows it.
+
+    :ivar relative: its path below the directory that was listed.
+    :ivar location: the file.
+    :ivar facts: what :meth:`Location.fingerprint` would ask for.
+    :ivar modified: when it was written last, in seconds since the epoch; None where the store does not tell.
+    """
+
+    relative: str
+    location: Location
+    facts: FileFacts
+    modified: float | None
 
 
 @dataclass(frozen=True)
@@ -60,6 +81,11 @@ class Location(ABC):
     def local_path(self) -> Path | None:
         """The path on this machine, or None when the location is elsewhere."""
         return None
+
+    @property
+    def address(self) -> str:
+        """What resolves to this place again: the :attr:`uri` with the id of its store's connection."""
+        return self.uri
 
     def __str__(self) -> str:
         return self.uri
@@ -96,8 +122,7 @@ class Location(ABC):
 
         :raises DiffioInputError: when it does not exist or is a directory.
         """
-        facts = self._facts()
-        return f"size={facts.size_bytes};{facts.version}"
+        return self._facts().fingerprint
 
     def sha256(self) -> str:
         """
@@ -120,6 +145,10 @@ class Location(ABC):
         """
         check_component(name)
         return self._join(name)
+
+    def parent(self) -> Location:
+        """Return the directory that the file is in."""
+        return self._parent()
 
     def file(self, name: str) -> Location:
         """
@@ -158,6 +187,34 @@ class Location(ABC):
         except FileNotFoundError:
             if not missing_ok:
                 raise
+
+    def scan(self, *, recursive: bool = True, missing_ok: bool = False) -> Iterator[ListedFile]:
+        """
+        Find the files in this directory, hidden ones too, with what :meth:`fingerprint` would ask for.
+
+        It costs a store one request for each page of its listing (1,000 names), and none for a file.
+
+        :param recursive: True to search the directories below as well.
+        :param missing_ok: True to find nothing, instead of raising, when this place does not exist.
+        :return: the files, sorted by name. A location that is a file finds itself.
+        :raises DiffioInputError: when this place does not exist.
+        """
+        with store_failures("list", self.uri):
+            try:
+                yield from self._scan(recursive)
+            except FileNotFoundError:
+                if not missing_ok:
+                    raise
+
+    def describe(self) -> ListedFile:
+        """
+        Return what a listing would tell of this file, by one request.
+
+        :raises DiffioInputError: when it does not exist or is a directory.
+        """
+        self._require_file()
+        with store_failures("check", self.uri):
+            return self._describe()
 
     def open_read(self) -> io.BufferedIOBase:
         """
@@ -227,8 +284,18 @@ class Location(ABC):
     def _join(self, name: str) -> Location: ...
 
     @abstractmethod
+    def _parent(self) -> Location: ...
+
+    @abstractmethod
     def _walk(self, recursive: bool) -> Iterator[tuple[str, Location]]:
         """Yield the files with their paths below this directory."""
+
+    @abstractmethod
+    def _scan(self, recursive: bool) -> Iterator[ListedFile]:
+        """Yield the files with what a listing tells of them."""
+
+    @abstractmethod
+    def _describe(self) -> ListedFile: ...
 
     @abstractmethod
     def _open_read(self) -> io.BufferedIOBase: ...

@@ -172,12 +172,17 @@ def _resolve_url(url: re.Match[str], conn_id: str | None, *, connect: bool) -> L
     user = _checked_user(url)
     uri = f"{scheme}://{rest}"
     _check_key(scheme, rest, uri)
-    store = _store(scheme, user or _lent(conn_id), rest, uri, stated=bool(user)) if connect else None
+    lender = user or (_lent(conn_id) if connect else None)
+    store = _store(scheme, lender, rest, uri, stated=bool(user)) if connect else None
     key = _key(scheme, rest, uri, store)
     bucket_alone = scheme in _BUCKET_SCHEMES and "/" not in rest
     kind = SftpLocation if isinstance(store, SftpStore) else RemoteLocation
     return kind(
-        uri=uri, is_directory_like=uri.endswith("/") or bucket_alone, key=key.rstrip("/") or "/", store=store
+        uri=uri,
+        is_directory_like=uri.endswith("/") or bucket_alone,
+        key=key.rstrip("/") or "/",
+        store=store,
+        conn_id=lender,
     )
 
 

@@ -14,7 +14,8 @@ from typing import Any
 
 from airflow_provider_diffio.storage.errors import already_there, store_failures
 from airflow_provider_diffio.storage.filesystems import Store, full_name, kind_of
-from airflow_provider_diffio.storage.location import FileFacts, Location
+from airflow_provider_diffio.storage.location import FileFacts, ListedFile, Location
+from airflow_provider_diffio.storage.remote_facts import facts_of, modified_of
 from airflow_provider_diffio.storage.writer import WRITE_BLOCK_BYTES, Sink, part_name
 
 log = logging.getLogger(__name__)
@@ -40,20 +41,6 @@ _UPLOADS = frozenset({"s3fs.core.S3File", "gcsfs.core.GCSFile", "adlfs.spec.Azur
 #: Stands for the file that is to be written in a directory, where its name is not known yet.
 _PROBE_NAME = ".diffio-probe"
 
-#: The keys of ``info()`` that hold a file's version, the most reliable first.
-_VERSION_KEYS = (
-    "ETag",
-    "etag",
-    "generation",
-    "md5Hash",
-    "LastModified",
-    "last_modified",
-    "updated",
-    "mtime",
-    "modified",
-    "created",
-)
-
 
 @dataclass(frozen=True)
 class RemoteLocation(Location):
@@ -61,38 +48,62 @@ class RemoteLocation(Location):
 
     key: str
     store: Store | None = field(repr=False, compare=False)
+    conn_id: str | None = field(default=None, repr=False, compare=False)
 
     @property
     def fs(self) -> Any:
         """fsspec's filesystem; None for a location that is not connected."""
         return None if self.store is None else self.store.fs
 
+    @property
+    def address(self) -> str:
+        """The URI with the id of the connection that opens the store."""
+        scheme, _, rest = self.uri.partition("://")
+        return f"{scheme}://{self.conn_id}@{rest}" if self.conn_id else self.uri
+
     def _stat(self) -> FileFacts:
-        info = self._info()
-        if info.get("type") == "directory":
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        settings = info.get("content_settings") or {}
-        encoding = info.get("contentEncoding") or settings.get("content_encoding")
-        return FileFacts(size_bytes=int(info["size"]), version=_version(info), encoding=encoding or None)
+        return self._describe().facts
 
     def _join(self, name: str) -> RemoteLocation:
         return self._at(f"{self.key.rstrip('/')}/{name}", f"{self.uri.rstrip('/')}/{name}")
 
+    def _parent(self) -> RemoteLocation:
+        uri, key = self.uri.rstrip("/").rpartition("/")[0], posixpath.dirname(self.key)
+        return replace(self, key=key, uri=f"{uri}/", is_directory_like=True)
+
     def _walk(self, recursive: bool) -> Iterator[tuple[str, Location]]:
+        for relative, location, _ in self._entries(recursive):
+            yield relative, location
+
+    def _scan(self, recursive: bool) -> Iterator[ListedFile]:
+        for relative, location, info in self._entries(recursive):
+            # What is a link is described for itself, and not for the file that it leads to.
+            facts = facts_of(info) if info.get("type") == "file" else location._stat()
+            yield ListedFile(relative, location, facts, modified_of(info))
+
+    def _entries(self, recursive: bool) -> Iterator[tuple[str, RemoteLocation, dict[str, Any]]]:
         found = self._find(recursive)
+        # What the filesystem has kept of the listing would be stale soon, and is large.
+        self.fs.invalidate_cache()
         if not found and self._info().get("type") != "directory":
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         top = self.key.strip("/")
         for key in sorted(found):
             if key.strip("/") == top:
-                yield self.name, self
+                yield self.name, self, found[key]
             elif not key.endswith("/"):  # a marker that stands for a directory
                 relative = key.strip("/").removeprefix(f"{top}/")
-                yield relative, self._at(key, f"{self.uri.rstrip('/')}/{relative}")
+                yield relative, self._at(key, f"{self.uri.rstrip('/')}/{relative}"), found[key]
 
-    def _find(self, recursive: bool) -> list[str]:
+    def _find(self, recursive: bool) -> dict[str, dict[str, Any]]:
         self._forget()
-        return list(self.fs.find(self.key, maxdepth=None if recursive else 1))
+        return dict(self.fs.find(self.key, maxdepth=None if recursive else 1, detail=True))
+
+    def _describe(self) -> ListedFile:
+        info = self._info()
+        if info.get("type") == "directory":
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        return ListedFile(self.name, self, facts_of(info), modified_of(info))
 
     def _open_read(self) -> io.BufferedIOBase:
         self._facts()  # some stores open a directory as an empty file
@@ -359,11 +370,3 @@ def _blocks(fs: Any, size_bytes: int) -> dict[str, int]:
     """Set the size of blocks where that means a buffer: S3's default costs 50 MiB per file."""
     is_buffered = any(full_name(cls) in _UPLOADING for cls in type(fs).__mro__)
     return {"block_size": size_bytes} if is_buffered else {}
-
-
-def _version(info: dict[str, Any]) -> str:
-    for key in _VERSION_KEYS:
-        value = info.get(key)
-        if value not in (None, ""):
-            return f"{key.lower()}={value}"
-    return "version=unknown"

@@ -45,10 +45,12 @@ class SftpLocation(RemoteLocation):
         info: dict[str, Any] = self.store.use(lambda fs: fs.info(self.key, timeout=_REQUEST_SECONDS))
         return info
 
-    def _find(self, recursive: bool) -> list[str]:
+    def _find(self, recursive: bool) -> dict[str, dict[str, Any]]:
         depth = None if recursive else 1
-        found = self.store.use(lambda fs: fs.find(self.key, maxdepth=depth, timeout=_LISTING_SECONDS))
-        return list(found)
+        found = self.store.use(
+            lambda fs: fs.find(self.key, maxdepth=depth, timeout=_LISTING_SECONDS, detail=True)
+        )
+        return dict(found)
 
     def _open_read(self) -> io.BufferedIOBase:
         self._facts()  # sshfs opens a directory as an empty file
