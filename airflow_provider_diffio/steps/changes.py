@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from airflow_provider_diffio.api.errors import DiffioInputError
 
 if TYPE_CHECKING:
-    from airflow_provider_diffio.steps.restoration import RestorationStore
+    from airflow_provider_diffio.ledger.restoration import RestorationStore
 
 #: Start another generation, with a warning that names the change; or fail, before anything is sent.
 ChangedInput = Literal["warn", "fail"]

@@ -24,8 +24,8 @@ from airflow_provider_diffio.steps.restoration import Fingerprint, Start, change
 
 if TYPE_CHECKING:
     from airflow_provider_diffio.hooks.diffio import DiffioHook
+    from airflow_provider_diffio.ledger.restoration import RestorationStore
     from airflow_provider_diffio.steps.base import BoundedTask, StartingTask
-    from airflow_provider_diffio.steps.restoration import RestorationStore
 
 
 #: How many generations one task instance may start: the first one, and one more after Diffio has reported a

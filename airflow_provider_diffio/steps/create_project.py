@@ -16,8 +16,8 @@ from airflow_provider_diffio.steps.restoration import Fingerprint, Upload, chang
 
 if TYPE_CHECKING:
     from airflow_provider_diffio.hooks.diffio import DiffioHook
+    from airflow_provider_diffio.ledger.restoration import RestorationStore
     from airflow_provider_diffio.steps.base import UploadingTask
-    from airflow_provider_diffio.steps.restoration import RestorationStore
     from airflow_provider_diffio.storage import Location
 
 

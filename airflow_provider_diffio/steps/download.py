@@ -13,8 +13,8 @@ from airflow_provider_diffio.steps.restoration import Download, Fingerprint, fin
 
 if TYPE_CHECKING:
     from airflow_provider_diffio.hooks.diffio import DiffioHook
+    from airflow_provider_diffio.ledger.restoration import RestorationStore
     from airflow_provider_diffio.steps.base import WritingTask
-    from airflow_provider_diffio.steps.restoration import RestorationStore
     from airflow_provider_diffio.storage import Location
 
 

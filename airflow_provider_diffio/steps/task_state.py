@@ -35,7 +35,7 @@ class DiffioTaskStateError(DiffioError):
 class TaskState:
     """
     The record of one task instance: a
-    :class:`~airflow_provider_diffio.steps.restoration.RestorationStore`.
+    :class:`~airflow_provider_diffio.ledger.restoration.RestorationStore`.
 
     :param store: Airflow's accessor (``context["task_state_store"]``), or None where Airflow has none.
     """

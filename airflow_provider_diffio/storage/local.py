@@ -34,7 +34,7 @@ _write_back = getattr(os, "fdatasync", os.fsync)  # macOS lacks the former
 #: The errors of filesystems that cannot sync; they write when they see fit.
 _NO_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 #: The errors of filesystems without hard links.
-_NO_HARD_LINKS = frozenset(
+NO_HARD_LINKS = frozenset(
     {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 )
 #: Stands for the file that is to be written in a directory, where its name is not known yet.
@@ -165,7 +165,7 @@ class LocalSink:
         self._without_lock_if_need_be(self._replace if self._overwrite else self._link)
         self._created = False
         self._unlock()
-        _sync_directories(self._target.parent)
+        sync_directories(self._target.parent)
 
     def try_rename(self) -> None:
         """Rename the hidden file to another hidden name: no file of that name can exist."""
@@ -176,7 +176,7 @@ class LocalSink:
         except OSError as error:
             with suppress(OSError):
                 part.unlink()
-            if error.errno in _NO_HARD_LINKS:
+            if error.errno in NO_HARD_LINKS:
                 raise OSError(error.errno, f"This filesystem renames no file ({error.strerror})") from error
             raise
 
@@ -185,7 +185,7 @@ class LocalSink:
         self._syncing.wait()  # the kernel reports a failed write-back once: the last fsync may not know of it
         self._syncing.end()
         self._handle.flush()
-        with _sync_is_optional():
+        with sync_is_optional():
             os.fsync(self._handle.fileno())
         holder = io.FileIO(os.dup(self._handle.fileno()))
         try:
@@ -250,7 +250,7 @@ class LocalSink:
         except FileExistsError:
             raise already_there(str(self._target)) from None
         except OSError as error:
-            if error.errno not in _NO_HARD_LINKS:
+            if error.errno not in NO_HARD_LINKS:
                 raise
             # The check a moment ago has to suffice: reserving the name first would show an empty file.
             self._replace()
@@ -334,7 +334,7 @@ def _make_directories(directory: Path) -> None:
 
 
 @contextmanager
-def _sync_is_optional() -> Iterator[None]:
+def sync_is_optional() -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -343,11 +343,11 @@ def _sync_is_optional() -> Iterator[None]:
 
 
 def _start_write_back(descriptor: int) -> None:
-    with _sync_is_optional():
+    with sync_is_optional():
         _write_back(descriptor)
 
 
-def _sync_directories(directory: Path) -> None:
+def sync_directories(directory: Path) -> None:
     """
     Make a new name survive a power cut: in its directory, and that directory in those above it.
 
@@ -367,7 +367,7 @@ def _sync_directory(directory: Path) -> None:
     except OSError:  # it cannot be read, only be passed through
         return
     try:
-        with _sync_is_optional():
+        with sync_is_optional():
             os.fsync(descriptor)
     except OSError as error:
         log.warning(

@@ -1,0 +1,1 @@
+"""The ledger: a directory in any store with one small record for each restoration."""
