@@ -89,6 +89,10 @@ demo: $(READY) ## Restore a noisy recording with a real Airflow and the local sa
 hostile: $(READY) ## Try 20,000 bad responses of Diffio (the test suite tries some hundred)
 	@DIFFIO_HOSTILE_EXAMPLES=20000 $(VENV)/bin/python -m pytest tests/hostile -q -s $(ARGS)
 
+.PHONY: burst
+burst: $(READY) ## Deliver 1,000 events at once to a real Airflow on PostgreSQL (the test suite delivers 200)
+	@DIFFIO_BURST=1000 $(VENV)/bin/python -m pytest tests/e2e/test_events_postgresql.py -q $(ARGS)
+
 .PHONY: bench
 bench: $(READY) ## Measure polling, transfers, memory and imports against others (ARGS=--quick; some minutes)
 	@$(VENV)/bin/python -m benchmarks $(ARGS)

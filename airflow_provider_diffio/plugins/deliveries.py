@@ -18,7 +18,7 @@ import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_provider_diffio._compat import queues_each_asset_event
+from airflow_provider_diffio._compat import has_partitioned_schedule, queues_each_asset_event
 from airflow_provider_diffio.assets import STATUS_OF_EVENT, asset_uri, event_extra
 
 if TYPE_CHECKING:
@@ -109,14 +109,16 @@ def known_asset(session: Any, uri: str) -> Any:
     :param session: a database session.
     :param uri: the asset's URI.
     """
-    from airflow.models.asset import AssetModel
-    from sqlalchemy import case, select
+    from airflow.models.asset import AssetModel, DagScheduleAssetReference
+    from sqlalchemy import case, exists, select
 
+    # The relationship to the DAGs has another name on Airflow 3.0.
+    schedules_dags = exists().where(DagScheduleAssetReference.asset_id == AssetModel.id)
     return session.scalar(
         select(AssetModel)
         .where(AssetModel.uri == uri)
         .order_by(
-            case((AssetModel.active.has(), 0), (AssetModel.scheduled_dags.any(), 1), else_=2),
+            case((AssetModel.active.has(), 0), (schedules_dags, 1), else_=2),
             AssetModel.id.desc(),
         )
         .limit(1)
@@ -145,6 +147,7 @@ def _register(diffio_conn_id: str, event: WebhookEvent) -> Outcome:
         )
         if registered is None:
             return "unused"
+        _queue_stale(session, asset.id)
         registered.timestamp = _date_queue(session, asset.id)
     return "accepted"
 
@@ -163,6 +166,39 @@ def _is_stored(session: Any, asset_id: int, message_id: str) -> bool:
         )
     )
     return any(extra.get("message_id") == message_id for extra in candidates)
+
+
+def _queue_stale(session: Any, asset_id: int) -> None:
+    """
+    Queue the asset's DAGs whose file is broken at this moment: they run when it is repaired.
+
+    Airflow does so itself from 3.1 on; 3.0 passes over them, and the event would wait for the next one.
+    """
+    from airflow.models.asset import AssetDagRunQueue, DagScheduleAssetReference
+    from airflow.models.dag import DagModel
+    from sqlalchemy import select
+
+    if queues_each_asset_event():
+        return
+    queued = select(AssetDagRunQueue.target_dag_id).where(AssetDagRunQueue.asset_id == asset_id)
+    left_out = session.scalars(
+        select(DagModel)
+        .join(DagScheduleAssetReference, DagScheduleAssetReference.dag_id == DagModel.dag_id)
+        .where(
+            DagScheduleAssetReference.asset_id == asset_id,
+            DagModel.is_stale.is_(True),
+            DagModel.is_paused.is_(False),
+            DagModel.dag_id.not_in(queued),
+        )
+        .order_by(DagModel.dag_id)
+    ).all()
+    session.add_all(
+        AssetDagRunQueue(asset_id=asset_id, target_dag_id=dag.dag_id, created_at=now())
+        for dag in left_out
+        # DAGs that are scheduled by partitions have another queue.
+        if not has_partitioned_schedule(dag)
+    )
+    session.flush()
 
 
 def _date_queue(session: Any, asset_id: int) -> dt.datetime:

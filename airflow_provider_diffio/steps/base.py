@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import cached_property
+from pathlib import PurePath
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, Protocol
 
@@ -103,6 +104,13 @@ class DiffioTask:
         from airflow_provider_diffio.hooks.diffio import DiffioHook
 
         return DiffioHook(self.diffio_conn_id, request_options=self.request_options)
+
+    def render_template(self, content: Any, *arguments: Any, **options: Any) -> Any:
+        """Render a value as Airflow does, a ``pathlib.Path`` as the text that it stands for."""
+        # Airflow 3.0 and 3.1 call ``resolve(context)`` of whatever has it, and a Path has it.
+        if isinstance(content, PurePath):
+            content = str(content)
+        return super().render_template(content, *arguments, **options)  # type: ignore[misc]
 
     def on_kill(self) -> None:
         """Say what goes on at Diffio: it has no cancel, and evictions and hand-overs come here, too."""

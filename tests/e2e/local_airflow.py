@@ -5,7 +5,8 @@
         assert airflow.wait_run("my_dag", run_id) == "success"
 
 It runs the Airflow that is installed next to the Python it is called from: API server, scheduler, DAG
-processor and triggerer for Airflow 3, scheduler and triggerer for Airflow 2, with LocalExecutor on SQLite.
+processor and triggerer for Airflow 3, scheduler and triggerer for Airflow 2, with LocalExecutor on SQLite or,
+for Airflow 3, on PostgreSQL.
 """
 
 from __future__ import annotations
@@ -79,18 +80,21 @@ class LocalAirflow:
         parallelism: int = 4,
         paused_at_creation: bool = False,
         components: Sequence[str] | None = None,
+        database_url: str = "",
     ) -> None:
         """Prepare an Airflow in a new folder ``home`` that runs the DAG files of ``dags``.
 
         ``env`` is added to the environment of every process (``AIRFLOW_CONN_...``, ``AIRFLOW__...``);
         Airflow variables of the caller's own environment are not passed on. ``paused_at_creation`` keeps DAGs
-        from starting by themselves; ``trigger`` wakes the one it starts.
+        from starting by themselves; ``trigger`` wakes the one it starts. ``database_url`` is an empty
+        PostgreSQL database, as ``PostgreSQL.database_url`` says it; SQLite without it.
         """
         self.home = home.resolve()
         self.dags = dags.resolve()
         self.version = version("apache-airflow")
         self.is_airflow_3 = int(self.version.split(".")[0]) >= 3
         self.database = self.home / "airflow.db"
+        self._database_url = database_url
         self._ports = free_ports(3)
         self.url = f"http://127.0.0.1:{self._ports[0]}"
         self._parallelism = parallelism
@@ -186,11 +190,19 @@ class LocalAirflow:
             raise NotThereError(f"{task_id} ended meanwhile")
         os.kill(pid, signum)
 
-    def restart(self, component: str) -> None:
+    def restart(self, component: str, timeout: float = START_SECONDS) -> None:
         """End what is left of a component, start it again and wait until it is heard of."""
         self._components[component].end()
         self._components[component].start()
-        self.wait_healthy()
+        self.wait_healthy(timeout)
+
+    def revive(self) -> list[str]:
+        """Start what has ended by itself, as a service manager does; the names of those components."""
+        ended = [name for name, component in self._components.items() if component.exit_code is not None]
+        for name in ended:
+            self._components[name].end()
+            self._components[name].start()
+        return ended
 
     @property
     def components(self) -> tuple[str, ...]:
@@ -384,6 +396,9 @@ class LocalAirflow:
 
         Migrating takes a good part of the time to start, and gives the same every time.
         """
+        if self._database_url:
+            self.cli("db", "migrate")
+            return
         template = Path(sys.prefix) / f"airflow-{self.version}-template.db"
         if template.exists():
             shutil.copyfile(template, self.database)
@@ -396,6 +411,14 @@ class LocalAirflow:
         # Readers and the writer no longer lock each other out, which "database is locked" is about.
         with contextlib.closing(sqlite3.connect(self.database)) as database:
             database.execute("PRAGMA journal_mode=WAL")
+
+    def _database_settings(self) -> dict[str, str]:
+        if not self._database_url:
+            return {"sql_alchemy_conn": f"sqlite:///{self.database}"}
+        return {
+            "sql_alchemy_conn": f"postgresql+psycopg2{self._database_url}",
+            "sql_alchemy_conn_async": f"postgresql+asyncpg{self._database_url}",
+        }
 
     def _settings(self) -> dict[str, dict[str, str]]:
         """The configuration file: fast, isolated, and alike for every process."""
@@ -412,7 +435,7 @@ class LocalAirflow:
                 "simple_auth_manager_all_admins": "True",
                 "execution_api_server_url": f"{self.url}/execution/",
             },
-            "database": {"sql_alchemy_conn": f"sqlite:///{self.database}"},
+            "database": self._database_settings(),
             "logging": {
                 "base_log_folder": str(self.home / "logs"),
                 "worker_log_server_port": worker_log_port,
