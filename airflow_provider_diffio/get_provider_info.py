@@ -69,6 +69,7 @@ def get_provider_info() -> dict[str, Any]:
                 "integration-name": "Diffio",
                 "python-modules": [
                     "airflow_provider_diffio.triggers.generation",
+                    "airflow_provider_diffio.triggers.batch",
                     "airflow_provider_diffio.triggers.events",
                 ],
             }

@@ -13,20 +13,23 @@ import time
 from collections.abc import Awaitable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from airflow_provider_diffio._compat import find_connection
+from airflow_provider_diffio.api import endpoints
 from airflow_provider_diffio.api.errors import (
     DiffioAuthenticationError,
     DiffioError,
     DiffioPermissionError,
 )
+from airflow_provider_diffio.api.polling import Failed, GenerationWait, PollAgain, Succeeded, WaitSpec
 from airflow_provider_diffio.api.throttle import Slots, Throttle
 
 if TYPE_CHECKING:
     from airflow_provider_diffio.api.async_client import DiffioAsyncClient
     from airflow_provider_diffio.api.endpoints import Call
+    from airflow_provider_diffio.api.polling import WaitObserver
     from airflow_provider_diffio.api.settings import ClientSettings
 
 T = TypeVar("T")
@@ -99,6 +102,61 @@ class SharedPoller:
                 # In a thread, since the HTTP library takes a while to import.
                 await asyncio.to_thread(_import_what_is_needed)
                 await self._read()
+
+    async def open_until(self, deadline: float, pause: float, log: Any) -> None:
+        """
+        Open the poller, riding out trouble of Airflow's own.
+
+        :param deadline: give up at this time, in seconds since the epoch.
+        :param pause: seconds between attempts.
+        :param log: the trigger's.
+        :raises AirflowNotFoundException: when the connection does not exist.
+        :raises DiffioConfigurationError: when the connection cannot work.
+        """
+        from airflow.providers.common.compat.sdk import AirflowNotFoundException
+
+        while True:
+            try:
+                return await self.open()
+            except (DiffioError, AirflowNotFoundException):
+                raise
+            except Exception as error:
+                if time.time() >= deadline:
+                    raise
+                log.warning("Could not read the connection yet: %s", type(error).__name__)
+                await asyncio.sleep(pause)
+
+    async def wait_for(
+        self, spec: WaitSpec, *, not_before: float, observer: WaitObserver | None = None
+    ) -> Succeeded | Failed:
+        """
+        Wait for a generation.
+
+        :param spec: what is waited for.
+        :param not_before: no result is needed before this time, in seconds since the epoch.
+        :param observer: is told of trouble, and of each response but the last one's.
+        """
+        waiting = GenerationWait(spec)
+        call = endpoints.poll_generation(spec.generation_id, spec.project_id)
+        first = waiting.begin(time.time(), not_before)
+        await self.wait_first_allowed(first.at, spec.deadline)
+        while True:
+            await self.wait_allowed(spec.deadline)
+            try:
+                progress = await self.poll(call)
+            except DiffioError as error:
+                if observer is not None:
+                    observer.trouble(error)
+                decision = waiting.on_error(error, time.time())
+            else:
+                decision = waiting.on_progress(progress, time.time())
+                if observer is not None and isinstance(decision, PollAgain):
+                    # How it ended is told by the task, which polls once more itself.
+                    observer.progress(progress)
+                del progress  # not kept through the wait, by thousands
+            if not isinstance(decision, PollAgain):
+                return decision
+            await self.sleep_until(decision.at)
 
     async def wait_first_allowed(self, wished: float, deadline: float) -> None:
         """

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_diffio.api import endpoints
 from airflow_provider_diffio.api.errors import DiffioError
 from airflow_provider_diffio.api.polling import (
     DEFAULT_MAX_POLL_INTERVAL,
     DEFAULT_POLL_INTERVAL,
-    Failed,
-    GenerationWait,
-    PollAgain,
-    Succeeded,
     WaitSpec,
     outcome,
 )
 from airflow_provider_diffio.api.progress_log import ProgressLog, kill_notice
-from airflow_provider_diffio.triggers._shared_poller import SharedPoller, join_shared_poller, sleep_until
+from airflow_provider_diffio.triggers._shared_poller import join_shared_poller, sleep_until
 
 
 class DiffioGenerationTrigger(BaseTrigger):
@@ -94,50 +87,14 @@ class DiffioGenerationTrigger(BaseTrigger):
 
         poller = join_shared_poller(self.diffio_conn_id)
         try:
-            await self._open(poller)
-            return outcome(await self._wait(poller))
+            await poller.open_until(self.wait.deadline, self.wait.poll_interval, self.log)
+            progress_log = ProgressLog(self.log)
+            return outcome(
+                await poller.wait_for(self.wait, not_before=self.not_before, observer=progress_log)
+            )
         except (DiffioError, AirflowNotFoundException) as error:
             # The resumed task runs into the same, and says so where its user looks.
             self.log.error("The wait ends: %s", error)  # noqa: TRY400 - the sentence says it all
             return "error"
         finally:
             await poller.leave()
-
-    async def _wait(self, poller: SharedPoller) -> Succeeded | Failed:
-        spec = self.wait
-        waiting = GenerationWait(spec)
-        call = endpoints.poll_generation(spec.generation_id, spec.project_id)
-        progress_log = ProgressLog(self.log)
-        first = waiting.begin(time.time(), self.not_before)
-        await poller.wait_first_allowed(first.at, spec.deadline)
-        while True:
-            await poller.wait_allowed(spec.deadline)
-            try:
-                progress = await poller.poll(call)
-            except DiffioError as error:
-                progress_log.trouble(error)
-                decision = waiting.on_error(error, time.time())
-            else:
-                decision = waiting.on_progress(progress, time.time())
-                if isinstance(decision, PollAgain):
-                    # How it ended is told by the task, which polls once more itself.
-                    progress_log.progress(progress)
-                del progress  # not kept through the wait, by thousands
-            if not isinstance(decision, PollAgain):
-                return decision
-            await poller.sleep_until(decision.at)
-
-    async def _open(self, poller: SharedPoller) -> None:
-        """Read the connection, riding out trouble of Airflow's own until the deadline."""
-        from airflow.providers.common.compat.sdk import AirflowNotFoundException
-
-        while True:
-            try:
-                return await poller.open()
-            except (DiffioError, AirflowNotFoundException):
-                raise
-            except Exception as error:
-                if time.time() >= self.wait.deadline:
-                    raise
-                self.log.warning("Could not read the connection yet: %s", type(error).__name__)
-                await asyncio.sleep(self.wait.poll_interval)
