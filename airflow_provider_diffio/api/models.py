@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Mapping
+from collections.abc import ItemsView, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import parse_qsl, urlsplit
 
 from airflow_provider_diffio.api.json_fields import JSONFields, presentable
+from airflow_provider_diffio.api.results import Secret, Value, refuse_to_store
 
 COMPLETE = "complete"
 #: ``error`` is the word of webhooks; in a progress response it would mean the same.
@@ -65,8 +66,10 @@ def secrets_of_url(url: str) -> list[str]:
 
 
 @dataclass(frozen=True)
-class EdgeUpload:
+class EdgeUpload(Secret):
     """An upload session of the edge protocol: parts, sent to another host under a token of its own."""
+
+    instead: ClassVar[str] = "the project's id"
 
     session_id: str
     base_url: str
@@ -90,8 +93,10 @@ class EdgeUpload:
 
 
 @dataclass(frozen=True)
-class SignedPutUpload:
+class SignedPutUpload(Secret):
     """An upload of the signed-PUT protocol: one request to a URL that is itself the credential."""
+
+    instead: ClassVar[str] = "the project's id"
 
     url: str = field(repr=False)
     method: str = "PUT"
@@ -110,12 +115,14 @@ class SignedPutUpload:
 
 
 @dataclass(frozen=True)
-class CreatedProject:
+class CreatedProject(Secret):
     """
     The response of ``create_project``: a project without a file, and where to send the file.
 
     :ivar upload: :class:`EdgeUpload` or :class:`SignedPutUpload`, told apart by the response's shape.
     """
+
+    instead: ClassVar[str] = "its api_project_id"
 
     api_project_id: str
     upload: EdgeUpload | SignedPutUpload
@@ -169,7 +176,7 @@ class EdgeUploadEnd:
 
 
 @dataclass(frozen=True)
-class UploadConfirmation:
+class UploadConfirmation(Value):
     """The response of ``complete_project_upload``."""
 
     api_project_id: str
@@ -186,7 +193,7 @@ class UploadConfirmation:
 
 
 @dataclass(frozen=True)
-class Project:
+class Project(Value):
     """
     A project whose file has been uploaded and confirmed.
 
@@ -203,19 +210,9 @@ class Project:
     size_bytes: int
     status: str
 
-    def to_value(self) -> dict[str, Any]:
-        """Return the *project* value that flows through a DAG: plain JSON, no secrets."""
-        return {
-            "api_project_id": self.api_project_id,
-            "file_name": self.file_name,
-            "content_type": self.content_type,
-            "size_bytes": self.size_bytes,
-            "status": self.status,
-        }
-
 
 @dataclass(frozen=True)
-class Generation:
+class Generation(Value):
     """
     The response of a generation's creation.
 
@@ -243,7 +240,7 @@ class Generation:
 
 
 @dataclass(frozen=True)
-class Stage:
+class Stage(Value):
     """One of the stages ``preProcessing``, ``inference`` and ``restoredVideo``."""
 
     status: str = "pending"
@@ -270,7 +267,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class StageProgress:
+class StageProgress(Value):
     """How far the current stage is; percent from 0 to 100, seconds of the recording. None is unknown."""
 
     overall_percent: float | None = None
@@ -295,7 +292,7 @@ class StageProgress:
 
 
 @dataclass(frozen=True)
-class Queue:
+class Queue(Value):
     """Where a waiting generation stands; None is unknown."""
 
     position: int | None = None
@@ -320,7 +317,7 @@ class Queue:
 
 
 @dataclass(frozen=True)
-class GenerationProgress:
+class GenerationProgress(Value):
     """
     The response of ``get_generation_progress``. The overall ``status`` alone decides whether it is over.
 
@@ -428,8 +425,10 @@ class GenerationProgress:
 
 
 @dataclass(frozen=True)
-class GenerationDownload:
+class GenerationDownload(Secret):
     """The response of ``get_generation_download``: a link that is itself the credential, valid for hours."""
+
+    instead: ClassVar[str] = "generation_id and api_project_id, or what DiffioHook.download() returns,"
 
     generation_id: str
     api_project_id: str
@@ -451,7 +450,7 @@ class GenerationDownload:
 
 
 @dataclass(frozen=True)
-class ProjectSummary:
+class ProjectSummary(Value):
     """One project of ``list_projects``."""
 
     api_project_id: str
@@ -478,7 +477,7 @@ class ProjectSummary:
 
 
 @dataclass(frozen=True)
-class GenerationSummary:
+class GenerationSummary(Value):
     """One generation of ``list_project_generations``."""
 
     generation_id: str
@@ -501,7 +500,7 @@ class GenerationSummary:
 
 
 @dataclass(frozen=True)
-class AccountSettings:
+class AccountSettings(Value):
     """The response of the account settings endpoints. ``billing_policy`` is passed on as Diffio sent it."""
 
     api_key_id: str | None
@@ -527,9 +526,9 @@ class AccountSettings:
 
 
 @dataclass(frozen=True)
-class ApiKey:
+class ApiKey(Value):
     """
-    An API key of the account.
+    An API key of the account. With a plaintext it cannot be returned from a task.
 
     :ivar key: the plaintext key, which Diffio shows once, at creation and at rotation; None otherwise.
     """
@@ -570,9 +569,19 @@ class ApiKey:
         fields.need_text("key")
         return cls.read(fields)
 
+    def to_value(self) -> dict[str, Any]:
+        """Return the fields but for the plaintext."""
+        return {name: value for name, value in super().to_value().items() if name != "key"}
+
+    def items(self) -> ItemsView[str, Any]:
+        """Return the fields but for the plaintext; with one, refuse, since this is how Airflow stores a key."""
+        if self.key:
+            refuse_to_store(self, "its key_id")
+        return super().items()
+
 
 @dataclass(frozen=True)
-class UsagePeriod:
+class UsagePeriod(Value):
     """
     What one API key used in one billing period.
 
@@ -603,7 +612,7 @@ class UsagePeriod:
 
 
 @dataclass(frozen=True)
-class UsageSummary:
+class UsageSummary(Value):
     """The response of ``usage/summary``, newest period first. ``billing`` is passed on as Diffio sent it."""
 
     api_key_id: str | None
@@ -621,7 +630,7 @@ class UsageSummary:
 
 
 @dataclass(frozen=True)
-class WebhookConfiguration:
+class WebhookConfiguration(Value):
     """The response of ``webhooks/configure``. It lacks the signing secret, which Diffio's dashboard shows."""
 
     api_key_id: str | None
@@ -645,7 +654,7 @@ class WebhookConfiguration:
 
 
 @dataclass(frozen=True)
-class WebhookTestEvent:
+class WebhookTestEvent(Value):
     """The response of ``webhooks/send_test_event``."""
 
     svix_message_id: str | None
@@ -666,7 +675,7 @@ class WebhookTestEvent:
 
 
 @dataclass(frozen=True)
-class WebhookEvent:
+class WebhookEvent(Value):
     """
     A verified webhook delivery.
 
@@ -710,7 +719,7 @@ class WebhookEvent:
 
 
 @dataclass(frozen=True)
-class DownloadedFile:
+class DownloadedFile(Value):
     """
     A restored file that has been written whole.
 
@@ -730,7 +739,3 @@ class DownloadedFile:
     download_type: str
     generation_id: str
     api_project_id: str
-
-    def to_value(self) -> dict[str, Any]:
-        """Return the *file* value that flows through a DAG: plain JSON, no secrets."""
-        return dict(vars(self))

@@ -9,12 +9,13 @@ import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from airflow_provider_diffio import __version__
 from airflow_provider_diffio.api.errors import DiffioConfigurationError, DiffioInputError
 from airflow_provider_diffio.api.retry import RetryPolicy
+from airflow_provider_diffio.api.results import Secret
 
 DEFAULT_BASE_URL = "https://api.diffio.ai/v1"
 DEFAULT_REQUEST_TIMEOUT = 60.0
@@ -31,7 +32,7 @@ _RESERVED_HEADERS = frozenset(
 
 
 @dataclass(frozen=True)
-class RequestOptions:
+class RequestOptions(Secret):
     """
     What one call may do differently from its client.
 
@@ -40,6 +41,8 @@ class RequestOptions:
     :param headers: further headers for the API host; credentials cannot be set here.
     :param api_key: another API key for this call.
     """
+
+    instead: ClassVar[str] = "what is no credential in it"
 
     timeout: float | None = None
     max_attempts: int | None = None
@@ -77,7 +80,7 @@ class RequestOptions:
 
 
 @dataclass(frozen=True)
-class ClientSettings:
+class ClientSettings(Secret):
     """
     Where Diffio is, and as whom and how patiently to talk to it.
 
@@ -92,6 +95,8 @@ class ClientSettings:
     :param verify: True, False, or the path of a CA bundle.
     :raises DiffioConfigurationError: when something cannot work, above all an API key over plain http.
     """
+
+    instead: ClassVar[str] = "its base_url, or the id of the connection,"
 
     api_key: str = field(repr=False)
     base_url: str = DEFAULT_BASE_URL

@@ -9,7 +9,7 @@ import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import unquote, urlsplit
 
 from airflow_provider_diffio.api.endpoints import DEFAULT_MODEL, check_model
@@ -22,6 +22,7 @@ from airflow_provider_diffio.api.settings import (
     DEFAULT_REQUEST_TIMEOUT,
     ClientSettings,
 )
+from airflow_provider_diffio.api.results import Secret
 from airflow_provider_diffio.api.webhooks import split_secrets
 
 log = logging.getLogger(__name__)
@@ -105,7 +106,7 @@ _FALSE = frozenset({"false", "0", "no", "off"})
 
 
 @dataclass(frozen=True)
-class DiffioConnection:
+class DiffioConnection(Secret):
     """
     A Diffio connection, read and checked.
 
@@ -114,6 +115,8 @@ class DiffioConnection:
     :ivar output_path: root of relative paths, or None.
     :ivar webhook_secret: the signing secret or secrets as they stand in the connection, or None.
     """
+
+    instead: ClassVar[str] = "the id of the connection"
 
     settings: ClientSettings
     model: str = DEFAULT_MODEL
