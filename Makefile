@@ -35,6 +35,12 @@ venv: $(READY) ## Build .venv-<airflow version> from the pinned versions
 test: $(READY) ## Run the whole test suite; ARGS goes to pytest
 	@$(VENV)/bin/python -m pytest $(or $(ARGS),-n 2)
 
+LOWEST := $(addprefix tests/,api hooks operators sensors triggers)
+
+.PHONY: test-lowest
+test-lowest: .venv-lowest/.ready ## Test with the lowest versions that pyproject.toml allows (Airflow 2.11.0)
+	@.venv-lowest/bin/python -m pytest -n 2 $(or $(ARGS),$(LOWEST))
+
 .PHONY: matrix
 matrix: ## Run the whole test suite on every Airflow, one after the other, with a summary
 	@.ci/matrix $(VERSIONS)
@@ -111,6 +117,7 @@ e2e-distributed: .venv-distributed/.ready ## Restore 200 files on Celery workers
 .PHONY: constraints
 constraints: ## Resolve the pinned versions again (needs network)
 	@.ci/constraints $(NEWEST) $(filter-out $(NEWEST),$(VERSIONS))
+	@.ci/constraints lowest
 
 .PHONY: recording
 recording: $(READY) ## Make the noisy example recording again (needs espeak-ng)

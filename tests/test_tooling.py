@@ -32,7 +32,8 @@ sys.exit(3)
 def test_each_airflow_that_make_knows_has_pinned_versions() -> None:
     versions = re.search(r"^VERSIONS := (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert versions is not None
-    assert {path.name for path in CONSTRAINTS} == {f"constraints-{each}.txt" for each in versions[1].split()}
+    known = [*versions[1].split(), "lowest"]
+    assert {path.name for path in CONSTRAINTS} == {f"constraints-{each}.txt" for each in known}
 
 
 @pytest.mark.parametrize("path", CONSTRAINTS, ids=lambda path: path.name)
@@ -50,6 +51,15 @@ def test_pinned_versions_cover_what_the_project_asks_for(path: Path) -> None:
         wanted += project["optional-dependencies"][extra]
     names = {re.split(r"[\[<>=~!; ]", requirement)[0] for requirement in wanted} - {project["name"]}
     assert names - pinned == set(), "run make constraints"
+
+
+def test_the_lowest_versions_are_those_that_the_project_asks_for() -> None:
+    pinned = (ROOT / ".ci" / "constraints-lowest.txt").read_text().splitlines()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    # What others bring in a newer version anyway would hide a wrong bound, and so is pinned.
+    bounds = [requirement.replace(">=", "==") for requirement in project["dependencies"]]
+    assert len(bounds) > 3
+    assert [bound for bound in bounds if bound not in pinned] == [], "run make constraints"
 
 
 def test_the_address_of_the_repository_stands_in_one_place() -> None:
