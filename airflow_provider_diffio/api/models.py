@@ -574,7 +574,7 @@ class ApiKey(Value):
         return {name: value for name, value in super().to_value().items() if name != "key"}
 
     def items(self) -> ItemsView[str, Any]:
-        """Return the fields but for the plaintext; with one, refuse, since this is how Airflow stores a key."""
+        """Return the fields but for the plaintext. With one, refuse: Airflow stores by this method."""
         if self.key:
             refuse_to_store(self, "its key_id")
         return super().items()

@@ -1,4 +1,4 @@
-"""What the hook's results have in common: a task may return them, and secrets keep themselves out of XComs."""
+"""What the hook's results have in common: a task may return them, and secrets keep out of XComs."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ class Value(dict[str, Any]):
     """
     Base of the dataclasses that a task may return: each is a dictionary of its fields, too.
 
-    Airflow stores dictionaries as they are, while it refuses to load other classes that its configuration does
-    not list. So the next task gets a plain dictionary with the names of the fields as keys. Times are texts in
-    ISO 8601 there, tuples are lists. It is read-only, as the dataclass is.
+    Airflow stores dictionaries as they are, while it refuses to load other classes that its configuration
+    does not list. So the next task gets a plain dictionary with the names of the fields as keys. Times are
+    texts in ISO 8601 there, tuples are lists. It is read-only, as the dataclass is.
     """
 
     def __post_init__(self) -> None:

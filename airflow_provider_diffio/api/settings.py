@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 
 from airflow_provider_diffio import __version__
 from airflow_provider_diffio.api.errors import DiffioConfigurationError, DiffioInputError
-from airflow_provider_diffio.api.retry import RetryPolicy
 from airflow_provider_diffio.api.results import Secret
+from airflow_provider_diffio.api.retry import RetryPolicy
 
 DEFAULT_BASE_URL = "https://api.diffio.ai/v1"
 DEFAULT_REQUEST_TIMEOUT = 60.0

@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from airflow_provider_diffio.api.endpoints import DEFAULT_MODEL, check_model
 from airflow_provider_diffio.api.errors import DiffioConfigurationError, DiffioInputError
+from airflow_provider_diffio.api.results import Secret
 from airflow_provider_diffio.api.retry import RetryPolicy
 from airflow_provider_diffio.api.settings import (
     AUTH_HEADERS,
@@ -22,7 +23,6 @@ from airflow_provider_diffio.api.settings import (
     DEFAULT_REQUEST_TIMEOUT,
     ClientSettings,
 )
-from airflow_provider_diffio.api.results import Secret
 from airflow_provider_diffio.api.webhooks import split_secrets
 
 log = logging.getLogger(__name__)

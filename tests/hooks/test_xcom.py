@@ -21,7 +21,6 @@ from airflow_provider_diffio.api.results import Secret, Value
 from airflow_provider_diffio.hooks import DiffioHook
 from airflow_provider_diffio.hooks.connection import DiffioConnection
 from airflow_provider_diffio.operators import DiffioDownloadOperator
-from airflow_provider_diffio.sandbox import Sandbox
 from tests.task_runner import TaskRunner
 
 
