@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import ItemsView, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl, urlsplit
@@ -573,7 +573,7 @@ class ApiKey(Value):
         """Return the fields but for the plaintext."""
         return {name: value for name, value in super().to_value().items() if name != "key"}
 
-    def items(self) -> ItemsView[str, Any]:
+    def items(self) -> Any:
         """Return the fields but for the plaintext. With one, refuse: Airflow stores by this method."""
         if self.key:
             refuse_to_store(self, "its key_id")

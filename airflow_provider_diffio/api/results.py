@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 from airflow_provider_diffio.api.errors import DiffioInputError
 
@@ -44,7 +44,7 @@ class Secret:
     """Base of the dataclasses that hold a credential: they refuse to be stored, and name what to return."""
 
     #: What a task should return in its place.
-    instead = ""
+    instead: ClassVar[str] = ""
 
     def serialize(self) -> NoReturn:
         """Refuse to become an XCom or an argument of a trigger; Airflow asks this method."""
@@ -60,7 +60,7 @@ def refuse_to_store(result: object, instead: str) -> NoReturn:
     :raises DiffioInputError: always.
     """
     raise DiffioInputError(
-        f"{type(result).__name__} holds a secret, which everybody who may see this DAG could read in an XCom.",
+        f"{type(result).__name__} holds a secret, which everybody who may see the DAG can read in an XCom.",
         advice=f"Return {instead} from the task instead.",
     )
 

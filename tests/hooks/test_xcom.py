@@ -203,7 +203,7 @@ class TestValue:
         assert dataclasses.replace(self.file, path="/c.mp3")["path"] == "/c.mp3"
 
     def test_no_class_that_holds_a_secret_is_a_plain_dataclass(self) -> None:
-        holders = {DiffioConnection, settings.ClientSettings, settings.RequestOptions}
+        holders: set[Any] = {DiffioConnection, settings.ClientSettings, settings.RequestOptions}
         holders |= {
             found
             for found in vars(models).values()
