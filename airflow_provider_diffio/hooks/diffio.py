@@ -75,6 +75,8 @@ class DiffioHook(BaseHook):
         super().__init__(**kwargs)
         self.diffio_conn_id = diffio_conn_id
         self._request_options = request_options
+        #: API keys that Diffio has not refused a permission, so that each is asked for once.
+        self._permitted: set[str] = set()
 
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:
@@ -131,11 +133,13 @@ class DiffioHook(BaseHook):
 
     def test_connection(self) -> tuple[bool, str]:
         """
-        Check address and key by one cheap call that costs nothing.
+        Check address, key and permissions by cheap calls that cost nothing.
 
-        Asks for the account settings; a key that may not see those is tried on ``list_projects``.
+        Asks for the account settings; a key that may not see those is tried on ``list_projects``. Then does
+        what :meth:`check_permissions` does.
 
-        :return: whether it works, and a sentence for the user.
+        :return: whether it works, and a sentence for the user. A key that lacks a permission which a
+            restoration needs does not.
         """
 
         try:
@@ -146,7 +150,9 @@ class DiffioHook(BaseHook):
                 account = self.get_conn().call(endpoints.get_account_settings(), options)
             except DiffioPermissionError:
                 self.get_conn().call(endpoints.list_projects(), options)
+                self.check_permissions(request_options=options)
                 return True, f"Connected to {host}. The key may not read account settings."
+            self.check_permissions(request_options=options)
             billing = f"; billing is {account.billing_status}" if account.billing_status else ""
             key = f" as key {account.api_key_id}" if account.api_key_id else ""
             return True, f"Connected to {host}{key}{billing}."
@@ -154,6 +160,25 @@ class DiffioHook(BaseHook):
             return False, f"{error.message} Is the connection's host the Diffio API?"
         except DiffioError as error:
             return False, str(error)
+
+    def check_permissions(self, *, request_options: Options = None) -> None:
+        """
+        Refuse an API key that Diffio says may not poll a generation or fetch its files. It costs nothing.
+
+        Asks ``get_generation_download`` and ``get_generation_progress`` for a generation that does not exist,
+        once in the life of this hook. Only a response that names a missing permission counts; any other
+        refusal is warned of, and trouble is left to the calls that follow.
+
+        :param request_options: for each call.
+        :raises DiffioPermissionError: when a response names a missing permission.
+        """
+        from airflow_provider_diffio.hooks.permissions import check_permissions
+
+        client = self.get_conn()
+        api_key = client.settings.with_options(request_options).api_key
+        if api_key not in self._permitted:
+            check_permissions(client, self.log, request_options)
+            self._permitted.add(api_key)
 
     # --- projects ------------------------------------------------------------------------------------
 

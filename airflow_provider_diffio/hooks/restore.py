@@ -97,11 +97,15 @@ class Restore:
         :raises DiffioInputError: before anything is sent.
         :raises DiffioError: when a step did not work.
         """
-        # Everything that can be refused is refused before the first byte.
+        # Whatever can be known without spending is found before the first byte.
         self._check_start()
         wait = self._read_wait()
         target = self._read_target()
         upload = self._prepare_upload()
+        upload.check_download_type(self.download_type)
+        if target is not None:
+            target.check_writable()
+        self.hook.check_permissions(request_options=self.request_options)
         project = upload.run()
         generation = self._start(project.api_project_id)
         with _collectable(generation):

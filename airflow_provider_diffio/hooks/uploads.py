@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_provider_diffio.api import endpoints, models, uploads
-from airflow_provider_diffio.api.errors import DiffioError, DiffioUploadRefusedError
+from airflow_provider_diffio.api.errors import DiffioError, DiffioInputError, DiffioUploadRefusedError
 from airflow_provider_diffio.hooks import lineage
 from airflow_provider_diffio.hooks.sources import LocationSource
 
@@ -75,6 +75,20 @@ class ProjectUpload:
             file_format=file_format,
             params=params,
         )
+
+    def check_download_type(self, download_type: str | None) -> None:
+        """
+        Refuse what Diffio cannot make of this recording, before it is uploaded.
+
+        :param download_type: what is to be downloaded later.
+        :raises DiffioInputError: for the video of a recording that is sound alone.
+        """
+        if download_type == "video" and self._content_type.lower().startswith("audio/"):
+            raise DiffioInputError(
+                f"download_type is 'video', and {self._recording.name} is sound alone"
+                f" ({self._content_type}).",
+                advice="Ask for 'audio', or leave download_type out. Nothing was sent.",
+            )
 
     @property
     def content_digest(self) -> str | None:

@@ -38,6 +38,7 @@ from airflow_provider_diffio.steps.wait import check_waiting, resume, wait_of_ta
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider_diffio.hooks.uploads import ProjectUpload
     from airflow_provider_diffio.steps.arguments import (
         MappingArgument,
         PathArgument,
@@ -180,10 +181,14 @@ class DiffioRestoreOperator(LineageTask, DiffioOperator):
             bounds, task = Bounds.of_task(self), TaskIdentity.of(context)
             options = GenerationOptions.of_task(self)
             options.check()
-            Destination.of_task(self).check(self.hook, state)
+            Destination.of_task(self).check_before_start(self.hook, state)
             bounds.check_try(self.hook, task, state)
             project = create_project(
-                self.hook, Recording.of_task(self), state, on_changed_input=bounds.on_changed_input
+                self.hook,
+                Recording.of_task(self),
+                state,
+                on_changed_input=bounds.on_changed_input,
+                before_upload=self._check_upload,
             )
             DiffioRecordingLink.show(self, context, self.source, self.source_conn_id)
             generation = create_generation(self.hook, project.api_project_id, options, task, state, bounds)
@@ -204,6 +209,11 @@ class DiffioRestoreOperator(LineageTask, DiffioOperator):
             DiffioRecordingLink.show(self, context, self.source, self.source_conn_id)
             self._report_origin(project_id, generation_id)
             return self._download(context, state, generation_id, project_id)
+
+    def _check_upload(self, upload: ProjectUpload) -> None:
+        """Find what would fail only after the generation is paid for."""
+        upload.check_download_type(self.download_type)
+        self.hook.check_permissions()
 
     def _load_state(self, context: Context) -> TaskState:
         state = TaskState.of(context)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_diffio.api.errors import (
@@ -16,6 +16,7 @@ from airflow_provider_diffio.steps.restoration import Fingerprint, Upload, chang
 
 if TYPE_CHECKING:
     from airflow_provider_diffio.hooks.diffio import DiffioHook
+    from airflow_provider_diffio.hooks.uploads import ProjectUpload
     from airflow_provider_diffio.ledger.restoration import RestorationStore
     from airflow_provider_diffio.steps.base import UploadingTask
     from airflow_provider_diffio.storage import Location
@@ -66,6 +67,7 @@ def create_project(
     store: RestorationStore,
     *,
     on_changed_input: ChangedInput = "warn",
+    before_upload: Callable[[ProjectUpload], None] | None = None,
 ) -> Project:
     """
     Upload a recording, or return the project that an earlier try uploaded the very same content into.
@@ -79,6 +81,7 @@ def create_project(
     :param store: what earlier tries recorded.
     :param on_changed_input: what to do about another recording than the one that a generation was started
         for.
+    :param before_upload: may refuse an upload that is about to begin.
     :raises DiffioInputError: before anything is sent.
     :raises DiffioError: when it did not work.
     """
@@ -94,7 +97,7 @@ def create_project(
         hook.log.info("Project %s holds this recording already.", known.project.api_project_id)
         hook.report_upload(location, known.project.api_project_id)
         return known.project
-    project, content = _confirm(hook, known) or _upload(hook, location, recording, now, store)
+    project, content = _confirm(hook, known) or _upload(hook, location, recording, now, store, before_upload)
     # Without this record, the next try would not know the project: it would bill again, for another one.
     store.save_intent(store.load().uploaded(now._replace(content=content, project=project)))
     return project
@@ -125,7 +128,12 @@ def _is_same(location: Location, known: Upload, now: Upload) -> bool:
 
 
 def _upload(
-    hook: DiffioHook, location: Location, recording: Recording, now: Upload, store: RestorationStore
+    hook: DiffioHook,
+    location: Location,
+    recording: Recording,
+    now: Upload,
+    store: RestorationStore,
+    before_upload: Callable[[ProjectUpload], None] | None,
 ) -> tuple[Project, str | None]:
     def begun(created: Project, *, confirmable: bool) -> None:
         # Only the edge protocol has a confirmation that could be missing.
@@ -139,6 +147,8 @@ def _upload(
         file_format=recording.file_format,
         params=recording.params,
     )
+    if before_upload is not None:
+        before_upload(upload)
     return upload.run(on_created=begun), upload.content_digest
 
 

@@ -52,6 +52,18 @@ class Destination(NamedTuple):
             raise DiffioInputError(f"{target.uri} exists already, and overwrite is 'error'.")
         return target
 
+    def check_before_start(self, hook: DiffioHook, store: RestorationStore) -> None:
+        """
+        Refuse what could not be written, and try whether this place can be, while nothing is paid for yet.
+
+        :raises DiffioInputError: as for :meth:`check`, and when nothing can be written there.
+        :raises DiffioTransferError: when that may be possible later.
+        """
+        target = self.check(hook, store)
+        # Once a generation exists, the download itself finds out, and says what became of the money.
+        if not store.load().starts:
+            target.check_writable()
+
     def fingerprint(self, generation_id: str, uri: str) -> Fingerprint:
         """
         Return what tells this file at this place from any other.

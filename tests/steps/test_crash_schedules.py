@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests.adapters
 
+from airflow_provider_diffio.hooks.permissions import NO_GENERATION
 from airflow_provider_diffio.operators import (
     DiffioCreateGenerationOperator,
     DiffioCreateProjectOperator,
@@ -30,6 +31,9 @@ from tests.task_runner import make_task_runner
 
 #: What one restoration does to the world, in this order: requests, records, and the file's name.
 EVENTS = (
+    "probe destination",
+    "probe get_generation_download",
+    "probe get_generation_progress",
     "POST /v1/create_project",
     "record upload begun",
     "POST /v1/uploads/start",
@@ -47,7 +51,9 @@ EVENTS = (
     "rename",
     "record downloaded",
 )
-REQUESTS = tuple(event for event in EVENTS if not event.startswith("record"))
+#: The tasks that do one thing each do not know what comes after them.
+OF_FOUR = tuple(event for event in EVENTS if not event.startswith("probe"))
+REQUESTS = tuple(event for event in OF_FOUR if not event.startswith("record"))
 WHEN = ("before", "after")
 
 
@@ -111,12 +117,17 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> Worker:
 
     def sending(self: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
         path = re.sub(r"^/m/.*", "/m/", urlsplit(request.url).path)
+        if NO_GENERATION in str(request.body):
+            return watched.does(
+                f"probe {path.rpartition('/')[2]}", lambda: send(self, request, *args, **kwargs)
+            )
         return watched.does(f"{request.method} {path}", lambda: send(self, request, *args, **kwargs))
 
     def renaming(self: Path, target: Path) -> Any:
         if not (self.name.startswith(".") and self.suffix == ".part"):
             return replace(self, target)
-        return watched.does("rename", lambda: replace(self, target))
+        event = "probe destination" if target.suffix == ".part" else "rename"
+        return watched.does(event, lambda: replace(self, target))
 
     def discarding(self: LocalSink) -> None:
         if not watched.dead:
@@ -230,7 +241,7 @@ class TestOneTask:
 
 
 class TestFourTasks:
-    @pytest.mark.parametrize("event", EVENTS if STATE_STORE.here else REQUESTS)
+    @pytest.mark.parametrize("event", OF_FOUR if STATE_STORE.here else REQUESTS)
     @pytest.mark.parametrize("when", WHEN)
     def test_a_crash_at_any_event_is_paid_once(
         self,
