@@ -83,6 +83,12 @@ def get_provider_info() -> dict[str, Any]:
                 "ui-field-behaviour": UI_FIELD_BEHAVIOUR,
             }
         ],
+        "task-decorators": [
+            {
+                "name": "diffio_restore",
+                "class-name": "airflow_provider_diffio.decorators.restore.diffio_restore_task",
+            }
+        ],
         "config": _CONFIG,
         "extra-links": [
             "airflow_provider_diffio.links.DiffioRecordingLink",

@@ -26,6 +26,7 @@ ROOT = Path(airflow_provider_diffio.__file__).parent
 ROOMS: dict[str, set[str]] = {
     "get_provider_info": {"hooks", "__init__"},
     "plugins": {"assets", "hooks", "api", "config", "_compat"},
+    "decorators": {"operators", "steps", "api"},
     "operators": {"assets", "steps", "lineage", "links", "hooks", "api"},
     "sensors": {"steps", "lineage", "api", "_compat"},
     "assets": {"triggers", "api", "_compat"},

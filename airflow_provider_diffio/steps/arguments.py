@@ -51,7 +51,8 @@ def read_arguments(task: Any) -> None:
     :raises DiffioInputError: naming the argument that cannot work.
     """
     read_settings(task)
-    for name in task.template_fields:
+    # Others are a subclass's own.
+    for name in [name for name in task.template_fields if name in TEMPLATED]:
         setattr(task, name, TEMPLATED[name](getattr(task, name), name))
 
 
