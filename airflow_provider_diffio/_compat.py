@@ -12,6 +12,7 @@ import asyncio
 import importlib
 import importlib.util
 import inspect
+import os
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
@@ -269,3 +270,26 @@ def decoded_trigger_arguments(trigger: Any) -> dict[str, Any]:
     from airflow.serialization.decoders import smart_decode_trigger_kwargs
 
     return {name: smart_decode_trigger_kwargs(value) for name, value in dict(trigger.kwargs).items()}
+
+
+def use_metastore() -> None:
+    """
+    Let this process, which is a command of an administrator, find the connections in Airflow's database.
+
+    Airflow 3 lets only its servers, and commands such as ``airflow connections``, read them there.
+    """
+    os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
+
+
+def triggerer_capacity() -> int:
+    """Return how many triggers one triggerer carries, by Airflow's configuration."""
+    from airflow.providers.common.compat.sdk import conf
+
+    # Airflow 2 has another name for it.
+    other = conf.getint("triggerer", "default_capacity", fallback=1000)
+    return int(conf.getint("triggerer", "capacity", fallback=other))
+
+
+def has_api_server() -> bool:
+    """Return whether Airflow has the API server that plugins add apps to (Airflow 3)."""
+    return importlib.util.find_spec("airflow.api_fastapi") is not None

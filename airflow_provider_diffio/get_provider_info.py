@@ -89,6 +89,7 @@ def get_provider_info() -> dict[str, Any]:
                 "class-name": "airflow_provider_diffio.decorators.restore.diffio_restore_task",
             }
         ],
+        "cli": ["airflow_provider_diffio.cli.definition.get_commands"],
         "config": _CONFIG,
         "extra-links": [
             "airflow_provider_diffio.links.DiffioRecordingLink",

@@ -29,6 +29,13 @@ def test_the_description_fits_this_airflows_runtime_schema() -> None:
     assert get_provider_info()["package-name"] == "airflow-provider-diffio"
 
 
+@pytest.mark.parametrize("airflow_version", ["2.11.2", "3.3.2", "3.4.0b2"])
+def test_it_fits_the_schemas_of(airflow_version: str) -> None:
+    """3.4 passes over a provider that does not fit, and 3.3 ends every command."""
+    schema = Path(__file__).parent / "schemas" / f"provider_info-{airflow_version}.json"
+    jsonschema.validate(get_provider_info(), json.loads(schema.read_text()))
+
+
 def test_airflow_finds_hook_and_connection_type() -> None:
     from airflow.providers_manager import ProvidersManager
 

@@ -208,17 +208,34 @@ def _is_ipv6(name: str) -> bool:
         return False
 
 
+def unknown_extras(extra: str | None) -> list[tuple[str, str | None]]:
+    """
+    Return the names in a connection's extra that nothing reads, above all misspelled ones.
+
+    :param extra: the extra as it stands in the connection; one that is no JSON object has no names.
+    :return: each with the known name that is nearest, if one is near.
+    """
+    try:
+        return _unknown_in(_read_extra(extra))
+    except DiffioConfigurationError:
+        return []
+
+
+def _unknown_in(extra: Mapping[str, Any]) -> list[tuple[str, str | None]]:
+    unknown = [name for name in extra if name not in _KNOWN_EXTRAS]
+    return [
+        (name, next(iter(difflib.get_close_matches(name.lower(), _KNOWN_EXTRAS, n=1)), None))
+        for name in unknown
+    ]
+
+
 def _warn_of_unknown(extra: Mapping[str, Any], conn_id: str) -> None:
-    """Warn of extras that are not read, above all of misspelled ones."""
-    for name in extra:
-        if name in _KNOWN_EXTRAS:
-            continue
-        near = difflib.get_close_matches(name.lower(), _KNOWN_EXTRAS, n=1)
+    for name, near in _unknown_in(extra):
         log.warning(
             "Connection %r: the extra %.80r is unknown and ignored.%s",
             conn_id,
             name,
-            f" Is {near[0]!r} meant?" if near else "",
+            f" Is {near!r} meant?" if near else "",
         )
 
 
