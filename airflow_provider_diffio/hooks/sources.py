@@ -41,14 +41,16 @@ class LocationSource:
     @property
     def content_digest(self) -> str | None:
         """
-        The digest of the content, once every block of it has been read in one go; else None.
+        The digest of the content that was uploaded; None when there is another one by now.
 
-        It costs no reading of its own. :func:`content_digest` returns the same for the same content.
+        It costs no reading of its own where every block was read in one go. Parts whose size is no multiple
+        of a block's cut blocks in two; then the file is read once more.
         """
         count = -(-self.size_bytes // BLOCK_BYTES)
-        if len(self._blocks) != count:
-            return None
-        return _digest_of(self._blocks[number] for number in range(count))
+        if len(self._blocks) == count:
+            return _digest_of(self._blocks[number] for number in range(count))
+        digest = content_digest(self.location)
+        return digest if self.location.fingerprint() == self._fingerprint else None
 
 
 def content_digest(location: Location) -> str:

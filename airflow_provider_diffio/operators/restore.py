@@ -189,6 +189,7 @@ class DiffioRestoreOperator(LineageTask, DiffioOperator):
                 state,
                 on_changed_input=bounds.on_changed_input,
                 before_upload=self._check_upload,
+                max_generations=bounds.max_generations,
             )
             DiffioRecordingLink.show(self, context, self.source, self.source_conn_id)
             generation = create_generation(self.hook, project.api_project_id, options, task, state, bounds)

@@ -24,7 +24,7 @@ from airflow_provider_diffio.steps.restoration import Fingerprint, Start, change
 
 if TYPE_CHECKING:
     from airflow_provider_diffio.hooks.diffio import DiffioHook
-    from airflow_provider_diffio.ledger.restoration import RestorationStore
+    from airflow_provider_diffio.ledger.restoration import Restoration, RestorationStore
     from airflow_provider_diffio.steps.base import BoundedTask, StartingTask
 
 
@@ -244,12 +244,24 @@ def _check_bound(store: RestorationStore, request: Fingerprint, counter: int, bo
         return
     # Without a record, the counter tells how many generations Diffio has reported as failed.
     started = len(restoration.starts) if store.outlives_the_try else counter
-    if started < bounds.max_generations:
+    check_limit(restoration, started, bounds.max_generations)
+
+
+def check_limit(restoration: Restoration, started: int, max_generations: int) -> None:
+    """
+    Refuse another generation where it would be one too many.
+
+    :param restoration: what earlier tries recorded.
+    :param started: how many the task instance has started.
+    :param max_generations: how many it may start.
+    :raises DiffioGenerationLimitError: when there may be no other one.
+    """
+    if started < max_generations:
         return
     last = restoration.starts[-1].generation if restoration.starts else None
     raise DiffioGenerationLimitError(
         f"This task instance has started {started} generation{'s' * (started > 1)}, and max_generations is"
-        f" {bounds.max_generations}.",
+        f" {max_generations}.",
         generation_id=last.generation_id if last else None,
         advice=(
             "Check that the recording plays. To start another generation, raise max_generations, or delete"

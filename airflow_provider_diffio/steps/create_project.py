@@ -12,6 +12,7 @@ from airflow_provider_diffio.api.errors import (
 )
 from airflow_provider_diffio.api.models import Project
 from airflow_provider_diffio.steps.changes import ChangedInput, report_change
+from airflow_provider_diffio.steps.create_generation import check_limit
 from airflow_provider_diffio.steps.restoration import Fingerprint, Upload, changed_fields, fingerprint
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def create_project(
     *,
     on_changed_input: ChangedInput = "warn",
     before_upload: Callable[[ProjectUpload], None] | None = None,
+    max_generations: int | None = None,
 ) -> Project:
     """
     Upload a recording, or return the project that an earlier try uploaded the very same content into.
@@ -82,7 +84,11 @@ def create_project(
     :param on_changed_input: what to do about another recording than the one that a generation was started
         for.
     :param before_upload: may refuse an upload that is about to begin.
+    :param max_generations: how many generations the task instance may start; None where it starts none. A
+        changed recording that no generation may be started for is not uploaded: the record goes on telling
+        of the one before, whose restored file can then still be collected.
     :raises DiffioInputError: before anything is sent.
+    :raises DiffioGenerationLimitError: before anything is sent.
     :raises DiffioError: when it did not work.
     """
     location = hook.locate(recording.source, recording.source_conn_id)
@@ -91,6 +97,9 @@ def create_project(
     now = _upload_now(hook, location, given, known)
     if known and not _is_same(location, known, now):
         changes = changed_fields(known.given, given) or ["the recording's content"]
+        if max_generations is not None:
+            restoration = store.load()
+            check_limit(restoration, len(restoration.starts), max_generations)
         report_change(hook.log, store, changes, on_changed_input)
         known = None
     if known and known.project:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from airflow_provider_diffio.hooks import DiffioHook
 from airflow_provider_diffio.operators import DiffioCreateGenerationOperator, DiffioRestoreOperator
 from airflow_provider_diffio.sandbox import Sandbox
 from tests.features import STATE_STORE, needs
-from tests.task_runner import TaskRunner
+from tests.task_runner import TaskRunner, make_task_runner
 
 MakeRestore = Callable[..., DiffioRestoreOperator]
 
@@ -58,6 +59,22 @@ class TestTheSameRecording:
         assert task_runner.run(operator, try_number=2).value["generation_id"] == first["generation_id"]
         assert (billed(sandbox), sandbox.ledger()["totals"]["projects"]) == (1, 1)
 
+    def test_parts_of_any_size_make_a_digest(
+        self,
+        restore: MakeRestore,
+        recording: Path,
+        output: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        with Sandbox(processing_seconds=0.1, engine="passthrough", part_size=10_001) as odd:
+            fields = {**odd.connection, "extra": {"output_path": str(output)}}
+            monkeypatch.setenv("AIRFLOW_CONN_DIFFIO_DEFAULT", json.dumps(fields))
+            runner, operator = make_task_runner(), restore()
+            first = runner.run(operator).value
+            assert sum("/parts/" in request["path"] for request in odd.requests()) > 10
+            os.utime(recording, (1, 1))
+            assert runner.run(operator, try_number=2).value["generation_id"] == first["generation_id"]
+
     @pytest.mark.parametrize("bytes_more", [0, 1])
     def test_another_content_is_warned_of(
         self,
@@ -76,6 +93,21 @@ class TestTheSameRecording:
         said = logged()
         assert f"after it had started generation {first['generation_id']}: the recording's content." in said
         assert "Another generation is started for the new input, and billed too." in said
+
+    def test_a_content_too_many_is_not_uploaded_and_the_one_before_can_be_collected(
+        self, task_runner: TaskRunner, restore: MakeRestore, recording: Path, sandbox: Sandbox
+    ) -> None:
+        operator = restore(max_generations=2)
+        first = recording.read_bytes()
+        task_runner.run(operator)
+        recording.write_bytes(first + b"second")
+        second = task_runner.run(operator, try_number=2).value
+        recording.write_bytes(first + b"third!!")
+        assert task_runner.run(operator, try_number=3).state == "failed"
+        assert sandbox.ledger()["totals"]["projects"] == 2
+        recording.write_bytes(first + b"second")
+        assert task_runner.run(operator, try_number=4).value["generation_id"] == second["generation_id"]
+        assert billed(sandbox) == 2
 
     def test_another_content_is_refused_where_that_is_wanted(
         self, task_runner: TaskRunner, restore: MakeRestore, recording: Path, sandbox: Sandbox
