@@ -99,6 +99,11 @@ hostile: $(READY) ## Try 20,000 bad responses of Diffio (the test suite tries so
 burst: $(READY) ## Deliver 1,000 events at once to a real Airflow on PostgreSQL (the test suite delivers 200)
 	@DIFFIO_BURST=1000 $(VENV)/bin/python -m pytest tests/e2e/test_events_postgresql.py -q $(ARGS)
 
+STEPS ?= 100000
+.PHONY: simulate
+simulate: $(READY) ## Play 100,000 steps of paid restorations, and check the promises after each (STEPS=...; an hour)
+	@DIFFIO_SIMULATION_STEPS=$(STEPS) $(VENV)/bin/python -m pytest tests/simulation -q --show-capture=no $(ARGS)
+
 .PHONY: bench
 bench: $(READY) ## Measure polling, transfers, memory and imports against others (ARGS=--quick; some minutes)
 	@$(VENV)/bin/python -m benchmarks $(ARGS)

@@ -1,0 +1,89 @@
+"""Task instances of the simulation: what Airflow keeps of each, and the tries that it gives them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pendulum
+from airflow.providers.common.compat.sdk import DAG
+
+from airflow_provider_diffio.operators import DiffioRestoreOperator
+from tests.simulation.world import Crash, Plan, World
+from tests.task_runner import Outcome, TaskRunner, make_task_runner, new_id
+
+#: The word that a trigger sends for each way in which a wait ends.
+EVENTS = ("complete", "failed", "timeout", "error")
+
+
+@dataclass
+class TaskInstance:
+    """
+    One instance of a task with ``DiffioRestoreOperator``.
+
+    :ivar name: what Diffio's bills are told apart by.
+    :ivar arguments: what its operator is made with.
+    :ivar tries: how many it had since it was made; clearing counts on.
+    :ivar deferred: what was stored when it deferred, while it is deferred.
+    :ivar said: everything that Airflow stored or showed of it.
+    """
+
+    name: str
+    world: World
+    arguments: dict[str, Any]
+    runner: TaskRunner = field(default_factory=make_task_runner)
+    tries: int = 0
+    state: str | None = None
+    value: Any = None
+    error: BaseException | None = None
+    deferred: Outcome | None = None
+    said: list[str] = field(default_factory=list)
+    collected: set[str] = field(default_factory=set)
+
+    @property
+    def operator(self) -> DiffioRestoreOperator:
+        """A new operator, as each process of Airflow makes one."""
+        dag = DAG(dag_id=new_id("dag"), start_date=pendulum.datetime(2026, 1, 1), schedule=None)
+        return DiffioRestoreOperator(task_id="restore", dag=dag, **self.arguments)
+
+    @property
+    def destination(self) -> Path:
+        """Where its file goes."""
+        return Path(self.arguments["path"])
+
+    def run(self, plan: Plan) -> None:
+        """Have a try, or go on with a try that was deferred and whose event has come."""
+        self.tries += 1
+        self.deferred = None
+        with self.world.working(plan, self.name):
+            self._take(self.runner.run(self.operator, try_number=self.tries))
+
+    def resume(self, event: str, plan: Plan, *, late: Outcome | None = None) -> None:
+        """Go on after a deferral, by a trigger's event."""
+        deferred = late or self.deferred
+        assert deferred is not None
+        fields = {name: value for name, value in deferred.trigger.items() if name != "not_before"}
+        with self.world.working(plan, self.name):
+            self._take(self.runner.resume(self.operator, {"status": event, **fields}, deferred))
+
+    def _take(self, outcome: Outcome) -> None:
+        self.error = None
+        if isinstance(outcome.error, Crash):
+            # Its deferral, if any, was not stored: Airflow tries again from the beginning.
+            self.state, self.deferred = "up_for_retry", None
+            return
+        self.state, self.error = outcome.state, outcome.error
+        self.deferred = outcome if outcome.state == "deferred" else None
+        if outcome.state == "success":
+            self.value = outcome.value
+        self.said.append(repr(outcome.error))
+        self.said.append(str(outcome.error))
+        stored = [outcome.value, outcome.trigger, outcome.next_kwargs, self.runner.state_store]
+        self.said.append(json.dumps(stored, default=repr))
+
+    @property
+    def is_over(self) -> bool:
+        """Whether Airflow gives it no further try by itself."""
+        return self.state in ("success", "failed")
