@@ -40,7 +40,6 @@ class TaskInstance:
     error: BaseException | None = None
     deferred: Outcome | None = None
     said: list[str] = field(default_factory=list)
-    collected: set[str] = field(default_factory=set)
 
     @property
     def operator(self) -> DiffioRestoreOperator:
@@ -67,6 +66,11 @@ class TaskInstance:
         fields = {name: value for name, value in deferred.trigger.items() if name != "not_before"}
         with self.world.working(plan, self.name):
             self._take(self.runner.resume(self.operator, {"status": event, **fields}, deferred))
+        if self.state == "success":
+            # What the task was told before it deferred counts, whatever its templates give by now.
+            stored = deferred.next_kwargs["deferral"]
+            assert self.value["generation_id"] == stored["wait"]["generation_id"]
+            assert self.value["path"] == stored["arguments"]["path"]
 
     def _take(self, outcome: Outcome) -> None:
         self.error = None
@@ -78,6 +82,9 @@ class TaskInstance:
         self.deferred = outcome if outcome.state == "deferred" else None
         if outcome.state == "success":
             self.value = outcome.value
+            generation = self.world.diffio.generations[self.value["generation_id"]]
+            assert generation.asked_by == self.name
+            assert Path(self.value["path"]).read_bytes() == generation.restored
         self.said.append(repr(outcome.error))
         self.said.append(str(outcome.error))
         stored = [outcome.value, outcome.trigger, outcome.next_kwargs, self.runner.state_store]

@@ -35,6 +35,8 @@ LIFE = 50
 KEYS = ("diffio_live_first" + SECRET, "diffio_live_second" + SECRET)
 #: What recordings hold, by number: less than a part of an upload, and more.
 CONTENTS = tuple(b"RIFF" + bytes([number]) * (400 + 900 * number) for number in range(3))
+#: What somebody else writes where a restored file is to go.
+FOREIGN = b"somebody else's work"
 MAX_GENERATIONS = 2
 
 plans = st.builds(
@@ -46,6 +48,7 @@ plans = st.builds(
 fates = st.tuples(st.sampled_from([0.0, 20.0, 3000.0]), st.sampled_from([False, False, False, True]))
 numbers = st.integers(0, 10**6)
 contents = st.sampled_from(range(len(CONTENTS)))
+overwrites = st.sampled_from(["replace", "replace", "error"])
 
 
 class Lives(RuleBasedStateMachine):
@@ -61,6 +64,8 @@ class Lives(RuleBasedStateMachine):
         self.instances: list[TaskInstance] = []
         #: How often each instance's recording became another one.
         self.edits: Counter[str] = Counter()
+        #: Where somebody else's file may be.
+        self.foreign: set[Path] = set()
         self.late: list[tuple[TaskInstance, Any]] = []
         self.root = Path(self.folder) / f"life-{self.steps['lives']}"
         self.steps["lives"] += 1
@@ -79,8 +84,9 @@ class Lives(RuleBasedStateMachine):
 
     # --- what happens ---
 
-    @initialize(deferrable=st.booleans(), content=contents)
-    def first(self, deferrable: bool, content: int) -> None:
+    @initialize(deferrable=st.booleans(), content=contents, overwrite=overwrites)
+    def first(self, deferrable: bool, content: int, overwrite: str) -> None:
+        self.overwrite = overwrite
         self.another(deferrable, content)
 
     @precondition(lambda self: len(self.instances) < 3)
@@ -94,6 +100,7 @@ class Lives(RuleBasedStateMachine):
             "path": str(self.root / "out" / f"{number}.mp3"),
             "deferrable": deferrable,
             "timeout": 600,
+            "overwrite": self.overwrite,
             "max_generations": MAX_GENERATIONS,
         }
         self.instances.append(TaskInstance(f"instance {number}", self.world, arguments))
@@ -142,6 +149,22 @@ class Lives(RuleBasedStateMachine):
     def the_source_is_gone(self, which: int) -> None:
         Path(self._of(which).arguments["source"]).unlink(missing_ok=True)
 
+    @precondition(lambda self: len(self.instances) > 1)
+    @rule()
+    def the_list_shifts(self) -> None:
+        """Every position of a mapped task gets the next one's recording, and its place."""
+        items = [(each.arguments["source"], each.arguments["path"]) for each in self.instances]
+        for instance, (source, path) in zip(self.instances, [*items[1:], items[0]], strict=True):
+            self.edits[instance.name] += 1
+            instance.arguments.update(source=source, path=path)
+
+    @rule(which=numbers)
+    def somebody_else_writes(self, which: int) -> None:
+        destination = self._of(which).destination
+        if not destination.exists():
+            destination.write_bytes(FOREIGN)
+            self.foreign.add(destination)
+
     @rule()
     def the_key_is_rotated(self) -> None:
         self._connect(KEYS[self.world.diffio.keys == {KEYS[0]}])
@@ -165,6 +188,7 @@ class Lives(RuleBasedStateMachine):
         self.steps["steps"] += 1
         self.money()
         self.files()
+        self.failures()
         self.secrets()
 
     def money(self) -> None:
@@ -179,15 +203,19 @@ class Lives(RuleBasedStateMachine):
             assert number <= 1 + self.edits[name], f"{name} paid {number} times for one recording"
 
     def files(self) -> None:
-        """Each file is a whole one; a success has its own."""
+        """Each file is a whole one, and somebody else's stays where it must not be replaced."""
         made = {each.restored for each in self.world.diffio.generations.values() if not each.fails}
+        for path in (self.root / "out").iterdir():
+            if path.suffix == ".mp3":
+                content = path.read_bytes()
+                assert content in made or (content == FOREIGN and path in self.foreign)
+        if self.overwrite == "error":
+            assert all(path.read_bytes() == FOREIGN for path in self.foreign)
+
+    def failures(self) -> None:
+        """What a gateway says in Diffio's place ends no task for good."""
         for instance in self.instances:
-            if instance.destination.exists():
-                assert instance.destination.read_bytes() in made
-            if instance.state == "success":
-                generation = self.world.diffio.generations[instance.value["generation_id"]]
-                assert generation.asked_by == instance.name
-                assert instance.destination.read_bytes() == generation.restored
+            assert not (instance.state == "failed" and "text/html" in str(instance.error)), instance.error
 
     def secrets(self) -> None:
         """No secret is stored or shown."""
@@ -212,9 +240,11 @@ class Lives(RuleBasedStateMachine):
                 assert paid[-1].project.content is not None
                 source = Path(instance.arguments["source"])
                 source.write_bytes(paid[-1].project.content)
+                if instance.destination in self.foreign:
+                    instance.destination.unlink()
+                    self.foreign.remove(instance.destination)
                 self._bring_to_its_end(instance)
                 assert instance.state == "success", instance.error
-                assert instance.destination.read_bytes() in {each.restored for each in paid}
         self.every_promise_holds()
 
     def _bring_to_its_end(self, instance: TaskInstance) -> None:
