@@ -11,6 +11,7 @@ import pendulum
 from airflow.providers.common.compat.sdk import DAG
 
 from airflow_provider_diffio.operators import DiffioRestoreOperator
+from tests.simulation.diffio import Generation
 from tests.simulation.world import Crash, Plan, World
 from tests.task_runner import Outcome, TaskRunner, make_task_runner, new_id
 
@@ -28,11 +29,13 @@ class TaskInstance:
     :ivar tries: how many it had since it was made; clearing counts on.
     :ivar deferred: what was stored when it deferred, while it is deferred.
     :ivar said: everything that Airflow stored or showed of it.
+    :ivar paid_with: its arguments when a generation was started for it, by generation.
     """
 
     name: str
     world: World
     arguments: dict[str, Any]
+    dag_id: str = field(default_factory=lambda: new_id("dag"))
     runner: TaskRunner = field(default_factory=make_task_runner)
     tries: int = 0
     state: str | None = None
@@ -40,11 +43,12 @@ class TaskInstance:
     error: BaseException | None = None
     deferred: Outcome | None = None
     said: list[str] = field(default_factory=list)
+    paid_with: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def operator(self) -> DiffioRestoreOperator:
         """A new operator, as each process of Airflow makes one."""
-        dag = DAG(dag_id=new_id("dag"), start_date=pendulum.datetime(2026, 1, 1), schedule=None)
+        dag = DAG(dag_id=self.dag_id, start_date=pendulum.datetime(2026, 1, 1), schedule=None)
         return DiffioRestoreOperator(task_id="restore", dag=dag, **self.arguments)
 
     @property
@@ -58,6 +62,13 @@ class TaskInstance:
         self.deferred = None
         with self.world.working(plan, self.name):
             self._take(self.runner.run(self.operator, try_number=self.tries))
+        for generation in self.paid():
+            self.paid_with.setdefault(generation.generation_id, dict(self.arguments))
+
+    def paid(self) -> list[Generation]:
+        """Return what was started for it and did not fail, the oldest first."""
+        generations = self.world.diffio.generations.values()
+        return [each for each in generations if each.asked_by == self.name and not each.fails]
 
     def resume(self, event: str, plan: Plan, *, late: Outcome | None = None) -> None:
         """Go on after a deferral, by a trigger's event."""

@@ -25,7 +25,7 @@ from hypothesis.stateful import (
 )
 
 from tests.features import STATE_STORE, needs
-from tests.simulation.diffio import BASE_URL, SECRET
+from tests.simulation.diffio import BASE_URL, SECRET, Generation
 from tests.simulation.task_instances import EVENTS, TaskInstance
 from tests.simulation.world import TROUBLES, Plan, World
 
@@ -230,22 +230,20 @@ class Lives(RuleBasedStateMachine):
         self.world.diffio.fates = []
         self._connect(KEYS[0])
         for instance in self.instances:
-            paid = [
-                each
-                for each in self.world.diffio.generations.values()
-                if each.asked_by == instance.name and not each.fails
-            ]
-            if paid:
-                # The recording as it was when the last one was started.
-                assert paid[-1].project.content is not None
-                source = Path(instance.arguments["source"])
-                source.write_bytes(paid[-1].project.content)
-                if instance.destination in self.foreign:
-                    instance.destination.unlink()
-                    self.foreign.remove(instance.destination)
-                self._bring_to_its_end(instance)
-                assert instance.state == "success", instance.error
+            if paid := instance.paid():
+                self._collect(instance, paid[-1])
         self.every_promise_holds()
+
+    def _collect(self, instance: TaskInstance, paid: Generation) -> None:
+        """Give an instance the input again that it paid for last, and see it get its file."""
+        instance.arguments = instance.paid_with[paid.generation_id]
+        assert paid.project.content is not None
+        Path(instance.arguments["source"]).write_bytes(paid.project.content)
+        if instance.destination.exists() and instance.destination.read_bytes() != paid.restored:
+            instance.destination.unlink()
+            self.foreign.discard(instance.destination)
+        self._bring_to_its_end(instance)
+        assert instance.state == "success", instance.error
 
     def _bring_to_its_end(self, instance: TaskInstance) -> None:
         for _ in range(6):
