@@ -76,16 +76,21 @@ browser: $(READY) .tools/playwright/.ready ## Create a connection in a real brow
 	@PYTHONPATH=.tools/playwright $(VENV)/bin/python -m pytest tests/browser $(ARGS)
 
 .PHONY: package
-package: $(READY) ## Build wheel and sdist, and try them in clean environments (needs network)
+package: $(READY) ## Build wheel and sdist, and try them and each extra in clean environments (needs network)
+	@$(MAKE) .venv-stores/.ready || echo "without the stores' servers, extras that need them are not tried"
 	@DIFFIO_PACKAGE=1 $(VENV)/bin/python -m pytest tests/packaging $(ARGS)
 
-.venv-stores/.ready: .ci/stores-requirements.txt .ci/stores .ci/lib.sh
+.venv-stores/.ready: .ci/stores-requirements.txt .ci/stores .ci/debian .ci/lib.sh
 	@.ci/stores
 
 .PHONY: stores
 stores: .venv-stores/.ready ## Try every store that the documentation names, on a real server (needs network)
-	@.venv-stores/bin/python -m pytest tests/stores $(ARGS)
-	@.venv-stores/bin/python -m tests.stores.table
+	@.venv-stores/bin/python -m tests.stores $(ARGS)
+
+.PHONY: powercut
+powercut: $(READY) ## Cut the power at each point of a write, and judge every state of the disk (needs strace)
+	@.ci/debian strace
+	@$(VENV)/bin/python -m tests.powercut
 
 .PHONY: demo
 demo: $(READY) ## Restore a noisy recording with a real Airflow and the local sandbox, and measure it

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -45,3 +46,27 @@ class BackgroundWorker:
         if self._pool is not None:
             self._pool.shutdown(wait=True)
             self._pool = None
+
+
+def within(seconds: float, work: Callable[[], object]) -> None:
+    """
+    Do something that may wait for a server, but wait no longer than some seconds for it.
+
+    It goes on in a thread of its own, which keeps no process alive. Libraries repeat a request for minutes
+    before they give it up; a task whose time is over has to end.
+
+    :param seconds: the longest wait.
+    :param work: is called once.
+    :raises TimeoutError: when it is not done by then.
+    :raises Exception: what it raised.
+    """
+    future: Future[object] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="diffio-tidy", daemon=True).start()
+    future.result(seconds)

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from airflow_provider_diffio.storage.background import within
 from airflow_provider_diffio.storage.errors import already_there, store_failures
 from airflow_provider_diffio.storage.filesystems import Store, full_name, kind_of
 from airflow_provider_diffio.storage.location import FileFacts, ListedFile, Location
@@ -37,6 +38,9 @@ _UPLOADING = {
 #: The classes of their open files. For zonal buckets Google's filesystem has another class, whose files are
 #: visible while they are written.
 _UPLOADS = frozenset({"s3fs.core.S3File", "gcsfs.core.GCSFile", "adlfs.spec.AzureBlobFile"})
+
+#: The longest wait for a store that has to remove what a failed write left, in seconds.
+_TIDY_SECONDS = 10
 
 #: Stands for the file that is to be written in a directory, where its name is not known yet.
 _PROBE_NAME = ".diffio-probe"
@@ -266,7 +270,7 @@ class UploadSink(_RemoteSink):
             return
         try:
             if self._commits:
-                self._handle.discard()
+                within(_TIDY_SECONDS, self._handle.discard)
         except Exception as error:
             log.warning(
                 "Could not abort the upload to %s (%s). It stays invisible, but the store may charge for it"
@@ -330,7 +334,7 @@ class MoveSink(_RemoteSink):
         if self._handle is None:
             return
         with suppress(Exception):  # closing sends the buffer, which is useless now
-            self._handle.close()
+            within(_TIDY_SECONDS, self._handle.close)
         self._remove(self._part)
 
     def _move_around(self) -> None:
@@ -356,7 +360,7 @@ class MoveSink(_RemoteSink):
 
     def _remove(self, key: str) -> None:
         try:
-            self._fs.rm_file(key)
+            within(_TIDY_SECONDS, lambda: self._fs.rm_file(key))
         except FileNotFoundError:
             pass
         except Exception as error:

@@ -13,12 +13,14 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from airflow_provider_diffio.storage.background import within
 from airflow_provider_diffio.storage.errors import already_there
 from airflow_provider_diffio.storage.location import FileFacts
 from airflow_provider_diffio.storage.remote import READ_BLOCK_BYTES, RemoteLocation, RemoteReader
 from airflow_provider_diffio.storage.sftp_session import (
     SessionLostError,
     SftpStore,
+    SilentServerError,
 )
 from airflow_provider_diffio.storage.writer import Sink, is_part_name, part_name
 
@@ -180,10 +182,7 @@ class SftpSink:
         if not self._created:
             return
         try:
-            if handle is not None:
-                with suppress(OSError):
-                    handle.close(_TIDY_SECONDS)
-            self._remove(self._part, _TIDY_SECONDS)
+            within(_TIDY_SECONDS, lambda: self._withdraw(handle))
         except FileNotFoundError:
             pass
         except Exception as error:
@@ -194,6 +193,16 @@ class SftpSink:
                 type(error).__name__,
                 _ABANDONED_SECONDS // 60,
             )
+
+    def _withdraw(self, handle: _BoundedFile | None) -> None:
+        try:
+            if handle is not None:
+                handle.close(_TIDY_SECONDS / 2)
+        except SilentServerError:
+            raise  # a new connection would take longer than a task whose time is over may wait
+        except OSError:
+            pass
+        self._remove(self._part, _TIDY_SECONDS / 2)
 
     @property
     def _file(self) -> _BoundedFile:

@@ -11,10 +11,44 @@ import pytest
 
 from airflow_provider_diffio.storage import Location, resolve
 from tests.stores.servers import SERVERS, Server
-from tests.stores.table import TABLE
+from tests.stores.table import TABLE, Cells, render
 
 HAS_LIBRARIES = all(importlib.util.find_spec(name) for name in ("adlfs", "gcsfs", "s3fs", "sshfs"))
 collect_ignore_glob = [] if HAS_LIBRARIES else ["test_*.py"]
+
+
+_CELL = "cell"
+
+
+@pytest.fixture(autouse=True)
+def holds_cells(request: pytest.FixtureRequest) -> None:
+    """Note which cells of the table a test holds: those of its marker ``row``, for the store that it has."""
+    rows = [name for mark in request.node.iter_markers("row") for name in mark.args]
+    if "kind" in request.fixturenames:
+        stores = [request.getfixturevalue("kind")]
+    else:
+        stores = [store for mark in request.node.iter_markers("row") for store in mark.kwargs["stores"]]
+    for row in rows:
+        assert row in TABLE
+        request.node.user_properties += [(_CELL, (row, store)) for store in stores]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the marker known."""
+    config.addinivalue_line("markers", "row(*names, stores): the rows of the table that a test holds")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the table, with what was seen in this run alone."""
+    outcomes: Cells = {}
+    for outcome in ("passed", "failed", "error"):
+        for report in terminalreporter.stats.get(outcome, ()):
+            for name, value in getattr(report, "user_properties", ()):
+                if name == _CELL and (outcome != "passed" or report.when == "call"):
+                    outcomes.setdefault(tuple(value), set()).add(outcome)
+    if outcomes:
+        terminalreporter.section("what each store does, as these tests saw it")
+        terminalreporter.write_line(render(outcomes))
 
 
 @pytest.fixture(scope="session", params=list(SERVERS))

@@ -170,6 +170,16 @@ def served(
     :param port_behind: where the server listens.
     """
     process = start(command, port_behind, log, **options)
+    try:
+        with gated(port, port_behind) as between:
+            yield between
+    finally:
+        end(process)
+
+
+@contextmanager
+def gated(port: int, port_behind: int) -> Iterator[subprocess.Popen[bytes]]:
+    """Put a gate before a server that runs."""
     script = [sys.executable, gate.__file__, str(port), str(port_behind)]
     with subprocess.Popen(script, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as between:
         try:
@@ -178,7 +188,6 @@ def served(
             yield between
         finally:
             end(between)
-            end(process)
 
 
 def ssh_keys(home: Path) -> tuple[Path, Path, Path]:

@@ -1,0 +1,7 @@
+"""``make powercut``."""
+
+import sys
+
+from tests.powercut.check import main
+
+sys.exit(main())
