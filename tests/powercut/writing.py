@@ -22,9 +22,9 @@ FAULTS = ("only the leaf directory is synced", "no directory is synced", "the fi
 def break_promise(fault: str) -> None:
     """Have the sink do what it must not."""
     if fault == "only the leaf directory is synced":
-        local._sync_directories = local._sync_directory
+        local.sync_directories = local._sync_directory
     elif fault == "no directory is synced":
-        local._sync_directories = lambda directory: None  # noqa: ARG005 -- called by position, named for mypy
+        local.sync_directories = lambda directory: None  # noqa: ARG005 -- called by position, named for mypy
     elif fault == "the file is not synced":
 
         class Unsynced(local.LocalSink):
@@ -40,7 +40,7 @@ def break_promise(fault: str) -> None:
                 self._target.write_bytes(self._part.read_bytes())
                 descriptor = os.open(self._target, os.O_RDONLY)
                 os.fsync(descriptor)
-                local._sync_directories(self._target.parent)
+                local.sync_directories(self._target.parent)
 
         local.LocalSink = InPlace  # type: ignore[misc]
 
