@@ -8,9 +8,9 @@ from typing import Any
 from airflow_provider_diffio._compat import RetryDecision, RetryPolicy, reschedule_decision
 from airflow_provider_diffio.api.errors import (
     DiffioConnectionError,
-    DiffioError,
     DiffioRateLimitError,
     DiffioServerError,
+    diffio_error,
 )
 from airflow_provider_diffio.api.retry import MAX_RETRY_AFTER
 
@@ -35,7 +35,7 @@ class DiffioRetryPolicy(RetryPolicy):
     def evaluate(
         self, exception: BaseException, try_number: int, max_tries: int, context: Any = None
     ) -> RetryDecision:
-        error = _ours(exception)
+        error = diffio_error(exception)
         if error is None:
             return RetryDecision.default()
         if error.final:
@@ -57,12 +57,3 @@ class DiffioRetryPolicy(RetryPolicy):
     @classmethod
     def deserialize(cls, data: dict[str, Any]) -> DiffioRetryPolicy:  # noqa: ARG003 - it has no settings
         return cls()
-
-
-def _ours(exception: BaseException | None) -> DiffioError | None:
-    """Find our error, or the one of ours that another was raised from."""
-    while exception is not None:
-        if isinstance(exception, DiffioError):
-            return exception
-        exception = exception.__cause__
-    return None

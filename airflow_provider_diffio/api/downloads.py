@@ -147,6 +147,7 @@ class Fetch:
     :param options: what the requests do differently.
     :param written_sha256: returns the SHA-256 in hexadecimal of all that was written, where the destination
         knows it anyway; otherwise it is computed here.
+    :param moved: told how many bytes were written now, and how long the file is as far as known.
     """
 
     client: DiffioClient
@@ -155,6 +156,7 @@ class Fetch:
     expect_size: Callable[[int], None] = lambda _: None
     options: Options = None
     written_sha256: Callable[[], str] | None = None
+    moved: Callable[[int, int | None], Any] = lambda *_: None
     size_bytes: int = 0
     total_bytes: int | None = None
     _link: GenerationDownload | None = None
@@ -267,6 +269,7 @@ class Fetch:
         if self.written_sha256 is None:
             self._digest.update(block)
         self.size_bytes += len(block)
+        self.moved(len(block), self.total_bytes)
 
     def _is_whole(self, stream: MediaStream) -> bool:
         if self.total_bytes is not None and self.size_bytes != self.total_bytes:

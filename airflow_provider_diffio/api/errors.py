@@ -106,20 +106,20 @@ class DiffioError(Exception):
     def money(self, sentence: str) -> None:
         self._money = sentence
 
+    def facts(self) -> list[str]:
+        """Return where it happened, as far as known: endpoint, status, code, ids."""
+        known = {
+            "endpoint": self.endpoint,
+            "HTTP": self.status_code,
+            "code": self.code,
+            "project": self.project_id,
+            "generation": self.generation_id,
+        }
+        return [f"{name} {value}" for name, value in known.items() if value is not None]
+
     def __str__(self) -> str:
-        facts = [
-            f"{name} {value}"
-            for name, value in (
-                ("endpoint", self.endpoint),
-                ("HTTP", self.status_code),
-                ("code", self.code),
-                ("project", self.project_id),
-                ("generation", self.generation_id),
-            )
-            if value is not None
-        ]
         parts = [self.message]
-        if facts:
+        if facts := self.facts():
             parts.append(f"[{', '.join(facts)}]")
         parts += [sentence for sentence in (self.advice, self.money) if sentence]
         return " ".join(parts)
@@ -130,6 +130,24 @@ class DiffioError(Exception):
     def __reduce__(self) -> tuple[Any, ...]:
         # Keyword-only arguments would be lost by the default, which replays ``args`` alone.
         return (_rebuild, (type(self), self.message, self.__dict__))
+
+
+def diffio_error(exception: BaseException | None) -> DiffioError | None:
+    """
+    Return the error of ours that an exception is, or that it was raised from or after.
+
+    What a task of the provider ends with may be an exception of Airflow's; this finds the reason with its
+    fields, for instance in an ``on_failure_callback``: ``diffio_error(context["exception"])``.
+
+    :param exception: any exception.
+    """
+    found = [exception]
+    for each in found:
+        if isinstance(each, DiffioError):
+            return each
+        if each is not None:
+            found += [one for one in (each.__cause__, each.__context__) if one not in found]
+    return None
 
 
 def _rebuild(cls: type[DiffioError], message: str, state: dict[str, Any]) -> DiffioError:

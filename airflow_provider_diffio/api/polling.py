@@ -24,6 +24,7 @@ from airflow_provider_diffio.api.errors import (
 )
 from airflow_provider_diffio.api.models import GenerationProgress
 from airflow_provider_diffio.api.poll_interval import Observation, Observations, next_pause, observe
+from airflow_provider_diffio.api.readable import readable_seconds
 
 if TYPE_CHECKING:
     # Making a protocol costs several classes, and whatever parses DAG files would pay for it.
@@ -201,24 +202,26 @@ class GenerationWait:
             generation_id=self.spec.generation_id,
             project_id=self.spec.project_id or progress.api_project_id,
             may_be_billed=True,
-            advice=(
+            money=(
                 "The recording is not restored, and the generation may have been billed for the time it ran."
-                " A retry of the task starts a new one; check first that the recording plays."
             ),
+            advice="A retry of the task starts a new one; check first that the recording plays.",
         )
 
     def _timeout(self, now: float) -> DiffioGenerationTimeoutError:
         seen = self.last_seen.describe() if self.last_seen else "nothing"
         trouble = f" The last poll failed: {self._last_error.message}" if self._last_error else ""
         return DiffioGenerationTimeoutError(
-            f"The generation was not over after {now - self.spec.started_at:.0f} s; last seen: {seen}."
+            f"The generation was not over after {readable_seconds(now - self.spec.started_at)};"
+            f" last seen: {seen}."
             f"{trouble}",
             generation_id=self.spec.generation_id,
             project_id=self.spec.project_id,
             may_be_billed=True,
+            money="It goes on at Diffio, which offers no cancel, and is billed once.",
             advice=(
-                "It goes on at Diffio, which offers no cancel, and is billed once. Give the task a longer"
-                " timeout: a retry of the same wait polls this generation and starts none."
+                "Give the task a longer timeout: a retry of the same wait polls this generation and starts"
+                " none."
             ),
         )
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from airflow_provider_diffio.api.errors import DiffioError
 from airflow_provider_diffio.api.models import GenerationProgress
+from airflow_provider_diffio.api.readable import readable_seconds
 
 
 class ProgressLog:
@@ -16,10 +17,12 @@ class ProgressLog:
     :class:`~airflow_provider_diffio.api.polling.WaitObserver`.
 
     :param log: the logger of a task or trigger.
+    :param since: when the wait began, in seconds since the epoch; None when that is of no interest.
     """
 
-    def __init__(self, log: Any) -> None:
+    def __init__(self, log: Any, *, since: float | None = None) -> None:
         self._log = log
+        self._since = since
         self._said = ""
         self._seen: object = None
 
@@ -28,11 +31,21 @@ class ProgressLog:
         seen = (progress.status, progress.stage, progress.percent, progress.queue)
         if seen != self._seen:
             self._seen = seen
-            self._say(f"Generation {progress.generation_id}: {progress.describe()}")
+            self._say(f"Generation {progress.generation_id}: {progress.describe()}{self._taken(progress)}")
 
     def trouble(self, error: DiffioError) -> None:
         self._seen = None
         self._say(f"The poll failed: {error}", warning=True)
+
+    def _taken(self, progress: GenerationProgress) -> str:
+        """Return how long a complete generation took, and how long its recording is, as far as known."""
+        stages = progress.stage_progress
+        taken = []
+        if progress.is_complete and self._since is not None:
+            taken.append(f" after {readable_seconds(time.time() - self._since)}")
+        if stages is not None and stages.duration_seconds:
+            taken.append(f" ({readable_seconds(stages.duration_seconds)} of audio)")
+        return "".join(taken)
 
     def _say(self, text: str, *, warning: bool = False) -> None:
         if text != self._said:

@@ -11,6 +11,7 @@ import io
 import logging
 import os
 import threading
+from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -26,6 +27,7 @@ from airflow_provider_diffio.api.errors import (
 )
 from airflow_provider_diffio.api.media_types import DEFAULT_CONTENT_TYPE, media_type_of
 from airflow_provider_diffio.api.models import CreatedProject, EdgeUpload, SignedPutUpload
+from airflow_provider_diffio.api.readable import readable_size
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +37,12 @@ UPLOAD_CONCURRENCY = 3
 DOCUMENTED_LIMIT_BYTES = 2 * 1024**3
 #: Diffio numbers parts up to here.
 MAX_PARTS = 10_000
+
+Moved = Callable[[int], None]
+
+
+def _count_nothing(_: int) -> None:
+    """Stand for somebody who counts bytes, where there is nobody."""
 
 
 class Source(Protocol):
@@ -142,9 +150,10 @@ def source_of(source: IO[bytes] | Source, file_name: str | None = None) -> Sourc
         raise DiffioInputError(f"{found.name} is empty; there is nothing to restore.")
     if found.size_bytes > DOCUMENTED_LIMIT_BYTES:
         log.warning(
-            "%s has %d bytes, which is over Diffio's documented limit of %d. The upload session decides.",
+            "%s has %d bytes (%s), which is over Diffio's documented limit of %d. The upload session decides.",
             found.name,
             found.size_bytes,
+            readable_size(found.size_bytes),
             DOCUMENTED_LIMIT_BYTES,
         )
     return found
@@ -158,7 +167,8 @@ def check_size(source: Source, session: EdgeUpload) -> None:
     """
     if source.size_bytes > session.max_bytes:
         raise DiffioInputError(
-            f"{source.name} has {source.size_bytes} bytes; Diffio takes {session.max_bytes} at most.",
+            f"{source.name} has {source.size_bytes} bytes ({readable_size(source.size_bytes)});"
+            f" Diffio takes {session.max_bytes} at most ({readable_size(session.max_bytes)}).",
             advice="Split the recording.",
         )
 
@@ -188,6 +198,7 @@ def upload(
     *,
     concurrency: int = UPLOAD_CONCURRENCY,
     options: Options = None,
+    moved: Moved = _count_nothing,
 ) -> None:
     """
     Send a recording by the protocol that the ``create_project`` response asks for.
@@ -198,18 +209,19 @@ def upload(
     :param content_type: as announced to ``create_project``.
     :param concurrency: parts under way at once.
     :param options: what the calls do differently.
+    :param moved: told how many bytes were sent, and below zero how many are sent again. Called by threads.
     :raises DiffioSourceChangedError: when the recording changed meanwhile.
     :raises DiffioError: when it did not arrive whole; a multipart upload is given up first.
     """
     try:
         if isinstance(project.upload, SignedPutUpload):
             with source.open() as stream:
-                content = Slice(stream, 0, source.size_bytes, source.name)
+                content = Slice(stream, 0, source.size_bytes, source.name, moved=moved)
                 client.put_file(project.upload, content, content_type, options)
             source.check_unchanged()
         else:
             check_size(source, project.upload)
-            _EdgeTransfer(client, project.upload, source, concurrency, options).run()
+            _EdgeTransfer(client, project.upload, source, concurrency, options, moved).run()
     except DiffioError as error:
         error.project_id = project.api_project_id
         raise
@@ -222,6 +234,7 @@ class _EdgeTransfer:
     source: Source
     concurrency: int
     options: Options
+    moved: Moved
 
     def run(self) -> None:
         start = self.client.call_edge(endpoints.start_edge_upload(self.session), self.options)
@@ -281,7 +294,7 @@ class _EdgeTransfer:
 
         _check_going_on(stop)
         with self.source.open() as stream:
-            content = Slice(stream, at, size, self.source.name, stop)
+            content = Slice(stream, at, size, self.source.name, stop, self.moved)
             call = endpoints.send_edge_part(self.session, upload_id, number, content)
             return self.client.call_edge(call, self.options, sleep=sleep).etag
 
@@ -320,13 +333,20 @@ class Slice(io.RawIOBase):
     :param size: its length in bytes.
     :param name: for messages.
     :param stop: when set, reading ends with an error, which ends the request.
+    :param moved: told of what is read.
     """
 
     def __init__(
-        self, stream: IO[bytes], start: int, size: int, name: str, stop: threading.Event | None = None
+        self,
+        stream: IO[bytes],
+        start: int,
+        size: int,
+        name: str,
+        stop: threading.Event | None = None,
+        moved: Moved = _count_nothing,
     ) -> None:
         self._stream, self._start, self._size, self._name = stream, start, size, name
-        self._stop = stop
+        self._stop, self._moved = stop, moved
         self._at = 0
 
     def __len__(self) -> int:
@@ -345,6 +365,7 @@ class Slice(io.RawIOBase):
         if whence != os.SEEK_SET or offset != 0:
             raise io.UnsupportedOperation("a span only starts over")
         _check_going_on(self._stop)
+        self._moved(-self._at)
         self._at = 0
         return 0
 
@@ -357,6 +378,7 @@ class Slice(io.RawIOBase):
         if not block:
             raise DiffioSourceChangedError(f"{self._name} became shorter while it was read.")
         self._at += len(block)
+        self._moved(len(block))
         return block
 
     def _read_at(self, size: int) -> bytes:

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_provider_diffio import storage
 from airflow_provider_diffio.api import downloads, models
+from airflow_provider_diffio.api.json_fields import presentable
 from airflow_provider_diffio.api.money import after_start
+from airflow_provider_diffio.api.readable import readable_size
+from airflow_provider_diffio.api.transfer_log import TransferLog
 from airflow_provider_diffio.hooks import lineage
 
 if TYPE_CHECKING:
@@ -81,8 +84,9 @@ class FileDownload:
         """
         content = bytearray()
         with after_start(self._generation_id, self._project_id):
-            self._fetch(self._link(), content.extend)
-        self._hook.log.info("Fetched generation %s (%d bytes).", self._generation_id, len(content))
+            taken = self._fetch(self._link(), self._generation_id, content.extend)
+        size = readable_size(len(content))
+        self._hook.log.info("Fetched generation %s (%s) in %s.", self._generation_id, size, taken)
         return bytes(content)
 
     def _write(
@@ -109,8 +113,9 @@ class FileDownload:
             )
 
         with target.writer(overwrite=overwrite) as writer:
-            self._fetch(
+            taken = self._fetch(
                 link,
+                file_name,
                 writer.write,
                 expect_size=lambda size: writer.expect(size_bytes=size),
                 written_sha256=lambda: writer.sha256,
@@ -118,7 +123,9 @@ class FileDownload:
             if about_to_publish is not None:
                 writer.verify()
                 about_to_publish(arrived(writer))
-        self._hook.log.info("Wrote %s (%d bytes).", target.uri, writer.size_bytes)
+        kind = presentable(link.mime_type or link.download_type)
+        size = readable_size(writer.size_bytes)
+        self._hook.log.info("Wrote %s (%s, %s) in %s.", target.uri, size, kind, taken)
         lineage.report_download(self._hook, self._project_id, self._generation_id, target)
         return arrived(writer)
 
@@ -133,9 +140,21 @@ class FileDownload:
         )
 
     def _fetch(
-        self, link: models.GenerationDownload, write: Callable[[bytes], Any], **of_the_destination: Any
-    ) -> None:
+        self,
+        link: models.GenerationDownload,
+        name: str,
+        write: Callable[[bytes], Any],
+        **of_the_destination: Any,
+    ) -> str:
+        """Fetch the file, and return how long that took, for the log."""
+        transfer = TransferLog(self._hook.log, "Downloaded", name)
         fetch = downloads.Fetch(
-            self._hook.get_conn(), self._link, write, options=self._options, **of_the_destination
+            self._hook.get_conn(),
+            self._link,
+            write,
+            options=self._options,
+            moved=transfer.add,
+            **of_the_destination,
         )
         fetch.run(link)
+        return transfer.elapsed

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_provider_diffio.api import endpoints, models, uploads
 from airflow_provider_diffio.api.errors import DiffioError, DiffioInputError, DiffioUploadRefusedError
+from airflow_provider_diffio.api.readable import readable_size
+from airflow_provider_diffio.api.transfer_log import TransferLog
 from airflow_provider_diffio.hooks import lineage
 from airflow_provider_diffio.hooks.sources import LocationSource
 
@@ -117,11 +119,12 @@ class ProjectUpload:
         created = self._hook.get_conn().call(self._call, self._options)
         recording = self._recording
         self._hook.log.info(
-            "Created project %s; uploading %s (%d bytes).",
+            "Created project %s; uploading %s (%s).",
             created.api_project_id,
             recording.name,
-            recording.size_bytes,
+            readable_size(recording.size_bytes),
         )
+        transfer = TransferLog(self._hook.log, "Uploaded", recording.name, recording.size_bytes)
         project = models.Project(
             api_project_id=created.api_project_id,
             file_name=recording.name,
@@ -133,12 +136,19 @@ class ProjectUpload:
             on_created(project, confirmable=isinstance(created.upload, models.EdgeUpload))
         try:
             uploads.upload(
-                self._hook.get_conn(), created, recording, self._content_type, options=self._options
+                self._hook.get_conn(),
+                created,
+                recording,
+                self._content_type,
+                options=self._options,
+                moved=transfer.add,
             )
-            return replace(project, status=self._confirm(created))
+            confirmed = replace(project, status=self._confirm(created))
         except DiffioError as error:
             error.project_id = created.api_project_id
             raise
+        self._hook.log.info("Uploaded %s in %s.", recording.name, transfer.elapsed)
+        return confirmed
 
     def _confirm(self, created: models.CreatedProject) -> str:
         if isinstance(created.upload, models.SignedPutUpload):

@@ -39,7 +39,7 @@ class DiffioUsageSummaryOperator(DiffioOperator):
         self.api_key_id: Any = api_key_id
 
     def execute(self, context: Context) -> dict[str, Any]:
-        with airflow_failures():
+        with airflow_failures(self):
             read_arguments(self)
             usage = self.hook.get_usage_summary(self.api_key_id)
         periods = [_plain(period) for period in usage.periods]
@@ -77,7 +77,7 @@ class DiffioAccountSettingsOperator(DiffioOperator):
     """
 
     def execute(self, context: Context) -> dict[str, Any]:
-        with airflow_failures():
+        with airflow_failures(self):
             read_arguments(self)
             settings = self.hook.get_account_settings()
         updated_at = settings.updated_at.isoformat() if settings.updated_at else None

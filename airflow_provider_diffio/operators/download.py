@@ -90,7 +90,7 @@ class DiffioDownloadOperator(LineageTask, DiffioOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         show_none(self)
-        with airflow_failures():
+        with airflow_failures(self):
             read_arguments(self)
             generation_id, project_id = read_generation_ids(self.generation)
             file = download(

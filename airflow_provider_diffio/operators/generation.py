@@ -120,7 +120,7 @@ class DiffioCreateGenerationOperator(LineageTask, DiffioOperator):
         self.generation: dict[str, Any] | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
-        with airflow_failures():
+        with airflow_failures(self):
             read_arguments(self)
             check_waiting(self)
             bounds = Bounds.of_task(self)
@@ -140,7 +140,7 @@ class DiffioCreateGenerationOperator(LineageTask, DiffioOperator):
         self, context: Context, event: Any = None, deferral: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
         """Go on after the deferral: ask Diffio what became of the generation."""
-        with airflow_failures():
+        with airflow_failures(self):
             progress = resume(self, event, deferral)
         return self._returns(finished_value(self.generation or ids_of(event), progress))
 

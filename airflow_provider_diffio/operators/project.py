@@ -81,7 +81,7 @@ class DiffioCreateProjectOperator(LineageTask, DiffioOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         show_none(self)
-        with airflow_failures():
+        with airflow_failures(self):
             read_arguments(self)
             project = create_project(self.hook, Recording.of_task(self), TaskState.of(context))
             DiffioRecordingLink.show(self, context, self.source, self.source_conn_id)

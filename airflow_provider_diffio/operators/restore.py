@@ -174,7 +174,7 @@ class DiffioRestoreOperator(LineageTask, DiffioOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         show_none(self)
-        with airflow_failures():
+        with airflow_failures(self):
             read_arguments(self)
             state = self._load_state(context)
             check_waiting(self)
@@ -202,7 +202,7 @@ class DiffioRestoreOperator(LineageTask, DiffioOperator):
         self, context: Context, event: Any = None, deferral: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
         """Go on after the deferral: ask Diffio what became of the generation, and download it."""
-        with airflow_failures():
+        with airflow_failures(self):
             state = self._load_state(context)
             with self._told_of_retries():
                 resume(self, event, deferral)
@@ -229,10 +229,12 @@ class DiffioRestoreOperator(LineageTask, DiffioOperator):
         except DiffioGenerationTimeoutError as error:
             if not self.recorded:
                 error.advice = (
-                    "It goes on at Diffio, and is billed once. Airflow before 3.3 keeps no record of it: a"
-                    " retry of this task uploads again and starts another one, which is billed too. Give the"
-                    " task a longer timeout, or collect this one by DiffioGenerationSensor and"
+                    "Give the task a longer timeout, or collect this generation by DiffioGenerationSensor and"
                     " DiffioDownloadOperator."
+                )
+                error.money = (
+                    "It goes on at Diffio, and is billed once. Airflow before 3.3 keeps no record of it: a"
+                    " retry of this task uploads again and starts another one, which is billed too."
                 )
             raise
 

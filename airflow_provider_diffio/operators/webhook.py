@@ -67,7 +67,7 @@ class DiffioConfigureWebhookOperator(DiffioOperator):
         self.api_key_id: Any = api_key_id
 
     def execute(self, context: Any) -> dict[str, Any]:
-        with airflow_failures():
+        with airflow_failures(self):
             read_arguments(self)
             configured = self.hook.configure_webhook(
                 self.url or receiver_url(self.diffio_conn_id),
@@ -117,7 +117,7 @@ class DiffioSendWebhookTestEventOperator(DiffioOperator):
         self.sample_payload: Any = sample_payload
 
     def execute(self, context: Any) -> dict[str, Any]:
-        with airflow_failures():
+        with airflow_failures(self):
             read_arguments(self)
             sent = self.hook.send_webhook_test_event(
                 self.event_type,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow.providers.common.compat.sdk import (
     AirflowFailException,
@@ -19,8 +19,10 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_diffio import _compat
 from airflow_provider_diffio.api.errors import (
+    DiffioError,
     DiffioGenerationFailedError,
     DiffioGenerationTimeoutError,
+    diffio_error,
 )
 from airflow_provider_diffio.api.polling import (
     DEFAULT_MAX_POLL_INTERVAL,
@@ -33,7 +35,7 @@ from airflow_provider_diffio.api.progress_log import ProgressLog
 from airflow_provider_diffio.lineage import Dataset, Lineage, LineageTask
 from airflow_provider_diffio.steps.arguments import read_arguments
 from airflow_provider_diffio.steps.base import DiffioTask
-from airflow_provider_diffio.steps.failures import airflow_failures
+from airflow_provider_diffio.steps.failures import airflow_failures, replaced_by, report
 from airflow_provider_diffio.steps.wait import driver_of, resume, wait_of_task, wait_or_defer
 from airflow_provider_diffio.steps.xcom import finished_value, read_generation_ids
 
@@ -136,13 +138,13 @@ class DiffioGenerationSensor(LineageTask, DiffioTask, BaseSensorOperator):
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Poll once. Airflow's own ``timeout`` counts here, so there is no deadline of ours."""
-        with airflow_failures():
+        with airflow_failures(self, expected=self._may_skip):
             generation_id, project_id = read_generation_ids(self.generation)
             self.generation_in_flight = generation_id
             wait = WaitSpec(generation_id, project_id, started_at=0.0, deadline=float("inf"))
             decision = driver_of(self.hook, wait, self._progress_log).poll()
             if isinstance(decision, Failed):
-                _raise(decision.error)
+                self._raise(decision.error)
         if isinstance(decision, Succeeded):
             return PokeReturnValue(True, finished_value(self.generation, decision.progress))
         return PokeReturnValue(False)
@@ -151,15 +153,32 @@ class DiffioGenerationSensor(LineageTask, DiffioTask, BaseSensorOperator):
     def _outcomes(self) -> Iterator[None]:
         """Give our errors the meaning that Airflow's documentation gives to those of any sensor."""
         try:
-            with airflow_failures():
+            with airflow_failures(self, expected=self._may_skip):
                 try:
                     yield
                 except (DiffioGenerationFailedError, DiffioGenerationTimeoutError) as error:
-                    _raise(error)
+                    self._raise(error)
         except (AirflowFailException, AirflowSensorTimeout, AirflowTaskTimeout) as error:
             if (self.soft_fail and _is_outcome(error)) or _compat.never_fail(self):
                 raise AirflowSkipException(f"Skipped, since soft_fail is set: {error}") from error
             raise
+
+    @property
+    def _may_skip(self) -> bool:
+        return self.soft_fail or _compat.never_fail(self)
+
+    def _raise(self, error: DiffioError) -> NoReturn:
+        """Raise the exception of Airflow's that says what an error means for a sensor."""
+        failure: Exception
+        if isinstance(error, DiffioGenerationTimeoutError):
+            failure = AirflowSensorTimeout(str(error))
+        elif isinstance(error, DiffioGenerationFailedError):
+            clear = "No retry of this sensor: clear the task that started the generation."
+            failure = AirflowFailException(f"{error} ({clear})")
+        else:
+            raise error
+        report(self, error, expected=self._may_skip)
+        raise replaced_by(error, failure) from None
 
     @contextmanager
     def _rightly_skipped(self) -> Iterator[None]:
@@ -176,7 +195,9 @@ class DiffioGenerationSensor(LineageTask, DiffioTask, BaseSensorOperator):
                 raise
             if _compat.never_fail(self):
                 raise
-            raise error from error.__cause__
+            # Raised here, it comes after the skip; what it came after before shall still be found.
+            skip.__context__ = error.__context__
+            raise error from None
 
 
 def _is_outcome(error: BaseException) -> bool:
@@ -186,14 +207,4 @@ def _is_outcome(error: BaseException) -> bool:
     # Where Airflow has this class differs by version.
     if type(error).__name__ == "TaskDeferralTimeout":
         return True
-    return isinstance(error.__cause__, DiffioGenerationFailedError)
-
-
-def _raise(error: Exception) -> None:
-    if isinstance(error, DiffioGenerationTimeoutError):
-        raise AirflowSensorTimeout(str(error)) from error
-    if isinstance(error, DiffioGenerationFailedError):
-        raise AirflowFailException(
-            f"{error} (No retry of this sensor: clear the task that started the generation.)"
-        ) from error
-    raise error
+    return isinstance(diffio_error(error), DiffioGenerationFailedError)

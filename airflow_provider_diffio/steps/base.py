@@ -21,6 +21,15 @@ if TYPE_CHECKING:
     from airflow_provider_diffio.steps.changes import ChangedInput
 
     # Making a protocol costs several classes, and whatever parses DAG files would pay for it.
+    class FailingTask(Protocol):
+        """A task that can say in its log what went wrong."""
+
+        diffio_conn_id: str
+        generation_in_flight: str | None
+
+        @property
+        def log(self) -> logging.Logger: ...
+
     class UploadingTask(Protocol):
         """A task that uploads a recording."""
 

@@ -31,6 +31,7 @@ from airflow_provider_diffio.api.polling import (
 )
 from airflow_provider_diffio.api.progress_log import ProgressLog
 from airflow_provider_diffio.steps.arguments import read_settings
+from airflow_provider_diffio.steps.failures import replaced_by, report
 
 if TYPE_CHECKING:
     from airflow_provider_diffio.api.polling import WaitObserver
@@ -145,7 +146,7 @@ def wait_or_defer(task: WaitingTask, wait: WaitSpec, *, deferrable: bool) -> Gen
     :raises DiffioGenerationError: when the generation failed or is not over in time.
     """
     task.generation_in_flight = wait.generation_id
-    driver = driver_of(task.hook, wait, ProgressLog(task.log))
+    driver = driver_of(task.hook, wait, ProgressLog(task.log, since=wait.started_at))
     decision = driver.poll()
     if isinstance(decision, PollAgain):
         if deferrable:
@@ -174,7 +175,7 @@ def resume(task: WaitingTask, event: Any, stored: Mapping[str, Any] | None) -> G
     read_settings(task)
     wait = deferral.wait
     task.generation_in_flight = wait.generation_id
-    decision = driver_of(task.hook, wait, ProgressLog(task.log)).poll()
+    decision = driver_of(task.hook, wait, ProgressLog(task.log, since=wait.started_at)).poll()
     if isinstance(decision, PollAgain):
         task.log.warning(
             "The triggerer reported %r, but generation %s is not over.", event["status"], wait.generation_id
@@ -216,7 +217,9 @@ def _outcome(task: WaitingTask, wait: WaitSpec, decision: Succeeded | Failed) ->
     if isinstance(decision.error, DiffioGenerationTimeoutError) and _ends_with_execution_timeout(task, wait):
         from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
-        raise AirflowTaskTimeout(f"execution_timeout passed. {decision.error}") from decision.error
+        report(task, decision.error)
+        passed = AirflowTaskTimeout(f"execution_timeout passed. {decision.error}")
+        raise replaced_by(decision.error, passed) from None
     raise decision.error
 
 

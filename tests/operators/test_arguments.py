@@ -12,7 +12,7 @@ import pytest
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 from airflow_provider_diffio import operators, sensors
-from airflow_provider_diffio.api.errors import DiffioConfigurationError, DiffioInputError
+from airflow_provider_diffio.api.errors import DiffioConfigurationError, DiffioInputError, diffio_error
 from airflow_provider_diffio.hooks import DiffioHook
 from airflow_provider_diffio.operators import (
     DiffioCreateGenerationOperator,
@@ -70,7 +70,7 @@ def test_a_value_of_the_wrong_kind_is_named_and_final_and_nothing_is_sent(
     outcome = task_runner.run(operator)
     assert outcome.state == "failed"
     assert type(outcome.error).__name__ == "AirflowFailException"
-    assert isinstance(outcome.error.__cause__, DiffioInputError)  # type: ignore[union-attr]
+    assert isinstance(diffio_error(outcome.error), DiffioInputError)
     assert name in str(outcome.error)
     assert sandbox.requests() == []
 
@@ -212,7 +212,7 @@ def test_an_unknown_connection_is_final(task_runner: TaskRunner, dag: Any) -> No
     assert outcome.state == "failed"
     assert type(outcome.error).__name__ == "AirflowFailException"
     assert "There is no connection 'no_such_connection'" in str(outcome.error)
-    assert isinstance(outcome.error.__cause__, DiffioConfigurationError)  # type: ignore[union-attr]
+    assert isinstance(diffio_error(outcome.error), DiffioConfigurationError)
 
 
 def test_a_hooks_result_is_as_good_as_an_operators(
