@@ -26,6 +26,7 @@ def error_lines(error: DiffioError, *, conn_id: str | None = None, money: str = 
         yield _wrapped("Where: ", where)
     advice = [error.advice] if error.advice else []
     if error.final:
+        advice = advice or ["Change what is named above."]
         advice.append("There is no retry: it would end the same way.")
     if advice:
         yield _wrapped("What to do: ", " ".join(advice))

@@ -150,7 +150,8 @@ def source_of(source: IO[bytes] | Source, file_name: str | None = None) -> Sourc
         raise DiffioInputError(f"{found.name} is empty; there is nothing to restore.")
     if found.size_bytes > DOCUMENTED_LIMIT_BYTES:
         log.warning(
-            "%s has %d bytes (%s), which is over Diffio's documented limit of %d. The upload session decides.",
+            "%s has %d bytes (%s), which is over Diffio's documented limit of %d."
+            " The upload session decides.",
             found.name,
             found.size_bytes,
             readable_size(found.size_bytes),

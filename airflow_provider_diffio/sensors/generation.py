@@ -173,8 +173,10 @@ class DiffioGenerationSensor(LineageTask, DiffioTask, BaseSensorOperator):
         if isinstance(error, DiffioGenerationTimeoutError):
             failure = AirflowSensorTimeout(str(error))
         elif isinstance(error, DiffioGenerationFailedError):
-            clear = "No retry of this sensor: clear the task that started the generation."
-            failure = AirflowFailException(f"{error} ({clear})")
+            error.advice = "Check that the recording plays, and clear the task that started the generation."
+            failure = AirflowFailException(
+                f"{error} (No retry of this sensor: clear the task that started the generation.)"
+            )
         else:
             raise error
         report(self, error, expected=self._may_skip)

@@ -50,7 +50,14 @@ def read_log(monkeypatch: pytest.MonkeyPatch) -> ReadLog:
         monkeypatch.setattr(structlog._config._CONFIG, "default_processors", [keep, *processors])
     else:
         handler = logging.Handler()
-        handler.emit = lambda record: seen.append((record.levelname.lower(), record.getMessage()))  # type: ignore[method-assign]
+        records: list[logging.LogRecord] = []
+
+        def keep_once(record: logging.LogRecord) -> None:
+            if record not in records:
+                records.append(record)
+                seen.append((record.levelname.lower(), record.getMessage()))
+
+        handler.emit = keep_once  # type: ignore[method-assign]
         for name in (None, "airflow.task", "airflow.task.operators", "airflow.task.hooks"):
             monkeypatch.setattr(logging.getLogger(name), "handlers", [handler])
     return lambda: seen
@@ -127,6 +134,9 @@ def test_a_failed_generation(
     assert "Cannot decode: header missing" in text
     assert f"generation {generation['generation_id']}" in text
     assert "may have been billed" in text
+    assert (
+        "What to do: Check that the recording plays, and clear the task that started the generation" in text
+    )
 
 
 def test_a_timeout(
