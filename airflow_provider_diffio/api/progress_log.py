@@ -42,7 +42,7 @@ class ProgressLog:
         stages = progress.stage_progress
         taken = []
         if progress.is_complete and self._since is not None:
-            taken.append(f" after {readable_seconds(time.time() - self._since)}")
+            taken.append(f", after {readable_seconds(time.time() - self._since)}")
         if stages is not None and stages.duration_seconds:
             taken.append(f" ({readable_seconds(stages.duration_seconds)} of audio)")
         return "".join(taken)

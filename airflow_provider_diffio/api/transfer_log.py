@@ -45,7 +45,7 @@ class TransferLog:
     @property
     def elapsed(self) -> str:
         """How long it has taken so far, as a person reads it."""
-        return readable_seconds(self._clock() - self._began)
+        return readable_seconds(max(0.1, self._clock() - self._began))
 
     def add(self, size_bytes: int, total_bytes: int | None = None) -> None:
         """
