@@ -44,6 +44,14 @@ def get_provider_info() -> dict[str, Any]:
         "name": "Diffio",
         "description": "Restore speech recordings with Diffio: upload, restore, wait, download.",
         "versions": [__version__],
+        "integrations": [
+            {
+                "integration-name": "Diffio",
+                "external-doc-url": "https://api.diffio.ai/v1",
+                "logo": "/docs/integration-logos/diffio.svg",
+                "tags": ["service"],
+            }
+        ],
         "operators": [
             {
                 "integration-name": "Diffio",

@@ -13,6 +13,7 @@ defers. A task with ``do_xcom_push=False`` has no links.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -84,19 +85,42 @@ class _FileLink(BaseOperatorLink):
             if url:
                 context["ti"].xcom_push(key=cls.key, value=url)
             task.shown_links = {**task.shown_links, cls.key: url}
+            _offer_shown_links(task)
         except Exception as error:
             log.warning("Could not store the link %r: %s", cls.name, error)
 
 
 def show_none(task: LinkedTask) -> None:
     """
-    Record that a task has no links yet.
+    Record that a running task has no links yet. To be called at the beginning of each phase.
 
-    Airflow 3 asks for links at the end of each phase, and logs a missing XCom as an error. This record
-    answers without reading an XCom.
+    Airflow 3 asks for links at the end of each phase, and stores even an empty address as an XCom.
     """
-    links = [link for link in task.operator_extra_links if isinstance(link, _FileLink)]
-    task.shown_links = {link.key: "" for link in links}
+    task.shown_links = {link.key: "" for link in type(task).operator_extra_links}
+    _offer_shown_links(task)
+
+
+def _offer_shown_links(task: LinkedTask) -> None:
+    """Offer Airflow those links of a running task that lead anywhere."""
+    links = type(task).operator_extra_links
+    task.operator_extra_links = tuple(link for link in links if task.shown_links.get(link.key))
+
+
+def offered_links(task: Any, **paths: Any) -> tuple[BaseOperatorLink, ...]:
+    """
+    Return the links that a task can have, as far as its DAG file tells: a local file has none, and the task's
+    page then has no empty place for one.
+
+    :param task: the operator.
+    :param paths: what it works with, by the keys of the links.
+    """
+    return tuple(link for link in type(task).operator_extra_links if not _is_local(paths.get(link.key)))
+
+
+def _is_local(path: Any) -> bool:
+    text = str(path) if isinstance(path, (str, os.PathLike)) else ""
+    # What a template will give is not known yet.
+    return "{{" not in text and "{%" not in text and text.startswith(("/", "file:"))
 
 
 class DiffioRecordingLink(_FileLink):

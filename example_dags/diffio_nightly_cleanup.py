@@ -6,6 +6,8 @@ file becomes one mapped task, at most four of them at once. ``summarize`` report
 
 Needs a connection ``diffio_default`` with an API key and an ``output_path`` in its extra. The directories
 are parameters: local paths or URIs such as ``s3://aws_default@raw/recordings/``.
+
+Unpaused, it runs at once for the last night, and starts up to ``limit`` generations, which are billed.
 """
 
 from __future__ import annotations
@@ -42,7 +44,9 @@ with DAG(
         assert params is not None
         source_dir = params["source_dir"].rstrip("/") + "/"
         output_dir = params["output_dir"].rstrip("/") + "/"
-        done = {file.name for file in resolve(output_dir).list_files("*.mp3", missing_ok=True)}
+        done = {
+            file.name for file in resolve(output_dir).list_files("*.mp3", recursive=False, missing_ok=True)
+        }
         new = []
         for file in resolve(source_dir).list_files(recursive=False):
             restored = f"{file.name}.mp3"

@@ -6,6 +6,8 @@ it, and events start runs. Needs Airflow 3, a connection ``diffio_default`` with
 ``output_path`` and a ``webhook_secret`` in its extra, and a webhook endpoint with the URL
 ``https://<your Airflow>/diffio/webhooks/diffio_default``. Where no webhook can reach Airflow, a watcher on
 the triggerer polls Diffio instead: ``diffio_completed_asset(poll_interval=60)``.
+
+After a pause, the first run takes the events of the pause, too, and downloads all of them. That costs nothing.
 """
 
 from __future__ import annotations

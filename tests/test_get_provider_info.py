@@ -7,6 +7,7 @@ import importlib
 import inspect
 import json
 import pkgutil
+import re
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,28 @@ def test_it_fits_the_schemas_of(airflow_version: str) -> None:
     """3.4 passes over a provider that does not fit, and 3.3 ends every command."""
     schema = Path(__file__).parent / "schemas" / f"provider_info-{airflow_version}.json"
     jsonschema.validate(get_provider_info(), json.loads(schema.read_text()))
+
+
+def test_the_integration_has_a_logo_that_is_there_and_each_option_is_declared() -> None:
+    (integration,) = get_provider_info()["integrations"]
+    assert integration["integration-name"] == "Diffio"
+    logo = Path(airflow_provider_diffio.__file__).parents[1] / integration["logo"].lstrip("/")
+    assert logo.read_text().startswith("<svg")
+    options = get_provider_info()["config"]["diffio"]["options"]
+    package = Path(airflow_provider_diffio.__file__).parent
+    read = {
+        name
+        for path in package.rglob("*.py")
+        for name in re.findall(r"conf\.get\w*\(\s*[\"']diffio[\"'],\s*[\"'](\w+)", path.read_text())
+    }
+    assert read
+    assert read <= set(options)
+
+
+def test_the_form_says_that_the_key_is_required() -> None:
+    from airflow_provider_diffio.hooks.connection import UI_FIELD_BEHAVIOUR
+
+    assert "required" in UI_FIELD_BEHAVIOUR["placeholders"]["password"]
 
 
 def test_airflow_finds_hook_and_connection_type() -> None:

@@ -28,7 +28,7 @@ def test_the_first_dag_runs_as_shown(
     dag = first_dag()
     upload = dag.get_task("upload")
     # The one thing that is not here is the reader's recording.
-    assert upload.source == "/data/recordings/interview.wav"
+    assert upload.source == "/tmp/diffio/interview.wav"
     upload.source = str(recording)
 
     project = task_runner.run(upload).value

@@ -95,7 +95,7 @@ UI_FIELD_BEHAVIOUR: dict[str, Any] = {
     "hidden-fields": ["login", "schema"],
     "relabeling": {"password": "API key", "host": "Base URL"},
     "placeholders": {
-        "password": "diffio_live_...",
+        "password": "required: diffio_live_...",
         "host": DEFAULT_BASE_URL,
         "port": "443; needed by the test button of Airflow 3.3",
     },

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_diffio.api.polling import DEFAULT_READY_TIMEOUT
 from airflow_provider_diffio.lineage import Dataset, Lineage, LineageTask, restored_files
-from airflow_provider_diffio.links import DiffioRestoredFileLink, show_none
+from airflow_provider_diffio.links import DiffioRestoredFileLink, offered_links, show_none
 from airflow_provider_diffio.operators.base import DiffioOperator
 from airflow_provider_diffio.steps.arguments import read_arguments
 from airflow_provider_diffio.steps.asset_events import report_file
@@ -59,6 +59,9 @@ class DiffioDownloadOperator(LineageTask, DiffioOperator):
         transcript that does not exist.
     """
 
+    #: A retry finds in the task state store what the last try had (Airflow 3.3 and later).
+    durable: ClassVar[bool] = True
+    named_by: ClassVar[tuple[str, ...]] = ("path", "generation")
     template_fields: Sequence[str] = (
         "generation",
         "path",
@@ -87,6 +90,7 @@ class DiffioDownloadOperator(LineageTask, DiffioOperator):
         self.output_conn_id: Any = output_conn_id
         self.overwrite = overwrite
         self.ready_timeout: Any = ready_timeout
+        self.operator_extra_links = offered_links(self, diffio_restored_file_url=path)
 
     def execute(self, context: Context) -> dict[str, Any]:
         show_none(self)

@@ -66,8 +66,8 @@ class DiffioCreateGenerationOperator(LineageTask, DiffioOperator):
     :param deferrable: wait on the triggerer, holding no worker. Default: ``[operators] default_deferrable``.
     :param poll_interval: seconds between polls at least; 5 by default.
     :param max_poll_interval: seconds between polls at most; 180 by default.
-    :param timeout: seconds to wait; 6 hours by default. The generation goes on after it, and a retry
-        collects it.
+    :param timeout: seconds to wait at least; 6 hours by default. A generation that is complete when the task
+        asks last counts, also after this time. One that is not goes on, and a retry collects it.
     :param diffio_conn_id: id of the Diffio connection (templated).
     :raises AirflowFailException: for what a retry cannot fix.
     :raises DiffioGenerationLimitError: as an ``AirflowFailException``, when ``max_generations`` is reached.
@@ -75,6 +75,9 @@ class DiffioCreateGenerationOperator(LineageTask, DiffioOperator):
     :raises DiffioGenerationTimeoutError: when it is not over in time.
     """
 
+    #: A retry finds in the task state store what the last try had (Airflow 3.3 and later).
+    durable: ClassVar[bool] = True
+    named_by: ClassVar[tuple[str, ...]] = ("project",)
     template_fields: Sequence[str] = (
         "project",
         "model",

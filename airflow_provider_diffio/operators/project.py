@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_diffio.lineage import Dataset, Lineage, LineageTask
-from airflow_provider_diffio.links import DiffioRecordingLink, show_none
+from airflow_provider_diffio.links import DiffioRecordingLink, offered_links, show_none
 from airflow_provider_diffio.operators.base import DiffioOperator
 from airflow_provider_diffio.steps.arguments import read_arguments
 from airflow_provider_diffio.steps.create_project import Recording, create_project
@@ -48,6 +48,9 @@ class DiffioCreateProjectOperator(LineageTask, DiffioOperator):
     :raises AirflowFailException: for what a retry cannot fix, such as a missing file or a wrong key.
     """
 
+    #: A retry finds in the task state store what the last try had (Airflow 3.3 and later).
+    durable: ClassVar[bool] = True
+    named_by: ClassVar[tuple[str, ...]] = ("file_name", "source")
     template_fields: Sequence[str] = (
         "source",
         "file_name",
@@ -78,6 +81,7 @@ class DiffioCreateProjectOperator(LineageTask, DiffioOperator):
         self.file_format: Any = file_format
         self.project_params: Any = project_params
         self.source_conn_id: Any = source_conn_id
+        self.operator_extra_links = offered_links(self, diffio_recording_url=source)
 
     def execute(self, context: Context) -> dict[str, Any]:
         show_none(self)

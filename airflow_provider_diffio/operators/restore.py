@@ -16,7 +16,12 @@ from airflow_provider_diffio.api.polling import (
 )
 from airflow_provider_diffio.hooks.lineage import report_generation, report_upload
 from airflow_provider_diffio.lineage import Dataset, Lineage, LineageTask, restored_files
-from airflow_provider_diffio.links import DiffioRecordingLink, DiffioRestoredFileLink, show_none
+from airflow_provider_diffio.links import (
+    DiffioRecordingLink,
+    DiffioRestoredFileLink,
+    offered_links,
+    show_none,
+)
 from airflow_provider_diffio.operators.base import DiffioOperator
 from airflow_provider_diffio.steps.arguments import read_arguments
 from airflow_provider_diffio.steps.asset_events import report_file
@@ -88,7 +93,8 @@ class DiffioRestoreOperator(LineageTask, DiffioOperator):
     :param deferrable: wait on the triggerer, holding no worker. Default: ``[operators] default_deferrable``.
     :param poll_interval: seconds between polls at least; 5 by default.
     :param max_poll_interval: seconds between polls at most; 180 by default.
-    :param timeout: seconds to wait for the generation; 6 hours by default.
+    :param timeout: seconds to wait for the generation at least; 6 hours by default. One that is complete
+        when the task asks last counts, also after this time.
     :param diffio_conn_id: id of the Diffio connection (templated).
     :raises AirflowFailException: for what a retry cannot fix; bad input before anything is sent.
     :raises DiffioGenerationLimitError: as an ``AirflowFailException``, when ``max_generations`` is reached.
@@ -96,6 +102,9 @@ class DiffioRestoreOperator(LineageTask, DiffioOperator):
     :raises DiffioGenerationTimeoutError: when it is not over in time.
     """
 
+    #: A retry finds in the task state store what the last try had (Airflow 3.3 and later).
+    durable: ClassVar[bool] = True
+    named_by: ClassVar[tuple[str, ...]] = ("source",)
     template_fields: Sequence[str] = (
         "source",
         "path",
@@ -171,6 +180,9 @@ class DiffioRestoreOperator(LineageTask, DiffioOperator):
         self.poll_interval: Any = poll_interval
         self.max_poll_interval: Any = max_poll_interval
         self.timeout: Any = timeout
+        self.operator_extra_links = offered_links(
+            self, diffio_recording_url=source, diffio_restored_file_url=path
+        )
 
     def execute(self, context: Context) -> dict[str, Any]:
         show_none(self)
@@ -202,6 +214,7 @@ class DiffioRestoreOperator(LineageTask, DiffioOperator):
         self, context: Context, event: Any = None, deferral: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
         """Go on after the deferral: ask Diffio what became of the generation, and download it."""
+        show_none(self)
         with airflow_failures(self):
             state = self._load_state(context)
             with self._told_of_retries():

@@ -9,6 +9,7 @@ import logging
 import os
 import secrets
 import shlex
+import shutil
 import signal
 import sys
 from collections.abc import Sequence
@@ -36,6 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     fields = vars(options)
     ready_file = fields.pop("ready_file")
     webhook_urls = fields.pop("webhook_url")
+    sample = fields.pop("sample")
+    if sample is not None:
+        return _write_sample(sample)
     if not fields.pop("quiet"):
         logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     if fields["control_token"] == _GENERATED:
@@ -50,6 +54,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         sys.stderr.write(f"The sandbox cannot listen: {error.strerror or error}\n")
         return 1
+    return 0
+
+
+def _write_sample(path: Path) -> int:
+    """Write the noisy recording that comes with the package; it exists once, in the example DAGs' folder."""
+    package = Path(__file__).parents[1]
+    # The wheel has the examples inside of the package, a checkout beside it.
+    places = [
+        folder / "example_dags" / "recordings" / "noisy_speech.wav" for folder in (package, package.parent)
+    ]
+    found = next((place for place in places if place.exists()), None)
+    if found is None:
+        sys.stderr.write("This installation has no example recording.\n")
+        return 1
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(found, path)
+    sys.stdout.write(f"Wrote a noisy recording of speech to {path}\n")
     return 0
 
 
@@ -164,6 +185,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--allow-private-http", action="store_true", help="take webhooks of plain http to private hosts")
     add("--quiet", action="store_true", help="log no requests")
+    add("--sample", type=Path, metavar="PATH", help="write a noisy recording to this path, and exit")
     add("--ready-file", type=Path, help="JSON file to write once requests are served")
     return parser
 

@@ -75,6 +75,7 @@ class DiffioGenerationSensor(LineageTask, DiffioTask, BaseSensorOperator):
     :raises AirflowFailException: when the generation failed, and for what a retry cannot fix.
     """
 
+    named_by: ClassVar[tuple[str, ...]] = ("generation",)
     template_fields: Sequence[str] = ("generation", "diffio_conn_id")
     deferred_arguments: ClassVar[tuple[str, ...]] = ("generation", "diffio_conn_id")
     template_fields_renderers = {"generation": "json"}

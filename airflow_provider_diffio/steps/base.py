@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import cached_property
@@ -10,6 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, Protocol
 
 from airflow_provider_diffio import _compat
+from airflow_provider_diffio.api.clean_text import clean_text
 from airflow_provider_diffio.api.progress_log import kill_notice
 
 if TYPE_CHECKING:
@@ -94,6 +96,24 @@ if TYPE_CHECKING:
 Overwrite = Literal["replace", "skip", "error"]
 
 
+def short_name(value: Any) -> str:
+    """
+    Return what a person would call a file or a value that flows through a DAG; empty for what has no name.
+
+    :param value: a path, a URI, or a *project*, *generation* or *file* value.
+    """
+    if isinstance(value, Mapping):
+        names = (value.get(field) for field in ("file_name", "generation_id", "api_project_id"))
+        value = next(filter(None, names), "")
+    if not isinstance(value, (str, os.PathLike)):
+        return ""
+    text = str(value)
+    if text.startswith(("http://", "https://")):
+        text = text.partition("?")[0]  # it may be a credential
+    # Airflow's column takes 250 characters.
+    return clean_text(text.rpartition("/")[2].strip(), 200)
+
+
 class DiffioTask:
     """Knows the connection, has a hook, and says what a kill means. Mixed into operators and the sensor."""
 
@@ -120,6 +140,20 @@ class DiffioTask:
         if isinstance(content, PurePath):
             content = str(content)
         return super().render_template(content, *arguments, **options)  # type: ignore[misc]
+
+    #: The arguments that tell one mapped task from another, the best one first.
+    named_by: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def partial(cls, **kwargs: Any) -> Any:
+        """Return Airflow's own, where each mapped task is named by its file if the user gives no name."""
+        kwargs.setdefault("map_index_template", "{{ task.map_name or ti.map_index }}")
+        return super().partial(**kwargs)  # type: ignore[misc]
+
+    @property
+    def map_name(self) -> str:
+        """What a mapped task of this kind is called in Airflow's UI; empty where it has no name."""
+        return next(filter(None, (short_name(getattr(self, name, None)) for name in self.named_by)), "")
 
     def on_kill(self) -> None:
         """Say what goes on at Diffio: it has no cancel, and evictions and hand-overs come here, too."""

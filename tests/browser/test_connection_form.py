@@ -61,7 +61,7 @@ def test_the_form_has_every_field_with_its_help_and_nothing_else(site: Site) -> 
     for field in CONN_FIELDS.values():
         assert field["description"] in shown[field["label"]].help
     assert shown["Base URL"].placeholder == "https://api.diffio.ai/v1"
-    assert shown["API key"].placeholder == "diffio_live_..."
+    assert shown["API key"].placeholder == "required: diffio_live_..."
     assert shown["Port"].placeholder.startswith("443")
 
 

@@ -72,6 +72,16 @@ def make(arguments: list[str]) -> int:
     return subprocess.run(command, cwd=os.environ["DOCS_ROOT"], env=environment, check=False).returncode
 
 
+def python3(arguments: list[str]) -> int:
+    """Make what stands for a virtual environment: this one is active already."""
+    module, name, folder = arguments
+    assert (module, name) == ("-m", "venv"), f"python3 {module} {name} is not looked at"
+    activate = Path(folder, "bin", "activate")
+    activate.parent.mkdir(parents=True)
+    activate.touch()
+    return 0
+
+
 def python(arguments: list[str]) -> int:
     if arguments[:2] != ["-m", "airflow_provider_diffio.sandbox"]:
         return subprocess.run([sys.executable, *arguments], check=False).returncode
@@ -88,5 +98,5 @@ def python(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    tools = {"airflow": airflow, "pip": pip, "make": make, "python": python}
+    tools = {"airflow": airflow, "pip": pip, "make": make, "python": python, "python3": python3}
     sys.exit(tools[sys.argv[1]](sys.argv[2:]))

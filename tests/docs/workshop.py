@@ -14,6 +14,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -101,6 +102,7 @@ class Workshop:
         text = text.replace("/data/", f"{self._folder}/data/").replace(
             "http://127.0.0.1:8788", self._sandbox.api_url
         )
+        text = text.replace("/tmp/diffio/", f"{self._folder}/diffio/")
         if not AIRFLOW_3:
             # As the page on compatibility tells readers.
             text = text.replace("from airflow.sdk import", "from airflow.providers.common.compat.sdk import")
@@ -216,7 +218,7 @@ class Workshop:
     def _make_tools(self) -> None:
         tools = self._folder / "bin"
         tools.mkdir()
-        for name in ("airflow", "pip", "make", "python"):
+        for name in ("airflow", "pip", "make", "python", "python3"):
             path = tools / name
             path.write_text(f'#!/bin/sh\nexec {sys.executable} {ROOT}/tests/docs/shim.py {name} "$@"\n')
             path.chmod(0o755)
@@ -274,21 +276,36 @@ class Workshop:
     def _nginx(self, block: Block) -> None:
         from airflow_provider_diffio.plugins.receiver import MAX_BODY
 
-        zone = re.search(r"limit_req_zone \$binary_remote_addr zone=(\w+):\d+m rate=\d+r/s;", block.text)
         lines = [re.sub(r"\s*#.*", "", line).strip() for line in block.text.splitlines()]
-        body = re.fullmatch(
+        found = re.fullmatch(
+            r"limit_req_zone \$binary_remote_addr zone=(?P<made>\w+):\d+m rate=\d+r/s;\n"
+            r"server \{\n"
+            r"listen \d+;\n"
             r"location (?P<prefix>/\S*) \{\n"
-            r"proxy_pass http://[\w.-]+:\d+;\n"
+            r"proxy_pass http://127\.0\.0\.1:\d+;\n"
             r"client_max_body_size (?P<size>\d+)k;\n"
-            r"limit_req zone=(?P<zone>\w+) burst=\d+;\n"
-            r"\}",
+            r"limit_req zone=(?P<used>\w+) burst=\d+;\n"
+            r"\}\n\}",
             "\n".join(line for line in lines if line),
         )
-        assert body, "that is no nginx configuration that is known here"
-        assert zone, "it limits by a zone that is not said"
-        assert body["zone"] == zone[1], "it limits by a zone that is another"
-        assert body["prefix"] == "/diffio/webhooks/", "the receiver is somewhere else"
-        assert int(body["size"]) * 1024 == MAX_BODY, f"the receiver takes {MAX_BODY} bytes"
+        assert found, "that is no file for nginx that is known here"
+        assert found["made"] == found["used"], "it limits by a zone that is another"
+        assert found["prefix"] == "/diffio/webhooks/", "the receiver is somewhere else"
+        assert int(found["size"]) * 1024 == MAX_BODY, f"the receiver takes {MAX_BODY} bytes"
+        self._check_with_nginx(block.text)
+
+    def _check_with_nginx(self, text: str) -> None:
+        """Have nginx itself read the file, where it is installed."""
+        nginx = shutil.which("nginx")
+        if nginx is None:
+            return
+        whole = self._folder / "nginx.conf"
+        whole.write_text(
+            f"pid {self._folder}/nginx.pid;\nevents {{}}\nhttp {{\naccess_log off;\n{text}\n}}\n"
+        )
+        command = [nginx, "-t", "-e", str(self._folder / "nginx.log"), "-c", str(whole)]
+        said = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert said.returncode == 0, said.stderr
 
 
 # --- Airflow -----------------------------------------------------------------------------------------------

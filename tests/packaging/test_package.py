@@ -50,7 +50,9 @@ def test_the_wheel_holds_the_package_and_nothing_else(built: Built) -> None:
     with zipfile.ZipFile(built.wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
         about = {name.split(".dist-info/")[1] for name in archive.namelist() if ".dist-info/" in name}
-    assert names == files(f"{PACKAGE}/*")
+    examples = {f"{PACKAGE}/{name}" for name in files("example_dags/*")}
+    assert f"{PACKAGE}/example_dags/recordings/noisy_speech.wav" in examples
+    assert names == files(f"{PACKAGE}/*") | examples
     assert f"{PACKAGE}/py.typed" in names
     assert about == {"METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE"}
 
@@ -71,6 +73,20 @@ def test_the_index_would_show_the_description(uv: str, built: Built) -> None:
     twine = (uv, "tool", "run", "--from", "twine>=6.1", "twine")
     said = run(*twine, "check", "--strict", built.sdist, built.wheel)
     assert said.count("PASSED") == 2
+
+
+def test_the_index_would_show_links_and_pictures_that_lead_somewhere(built: Built) -> None:
+    shown = str(metadata(built.wheel).get_payload())
+    links = re.findall(r"\]\(([^)]+)\)", shown)
+    assert len(links) > 10
+    assert [link for link in links if not link.startswith("https://")] == []
+    for link in links:
+        _, found, path = link.partition("/airflow-provider-diffio/")
+        if found:
+            where, _, file = path.removeprefix("blob/").partition("/")
+            assert where == "main"
+            assert (ROOT / file).exists(), file
+            assert file.endswith(".png") == link.startswith("https://raw.")
 
 
 def test_the_wheel_requires_what_pyproject_says(built: Built) -> None:
