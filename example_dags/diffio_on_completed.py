@@ -7,7 +7,7 @@ it, and events start runs. Needs Airflow 3, a connection ``diffio_default`` with
 ``https://<your Airflow>/diffio/webhooks/diffio_default``. Where no webhook can reach Airflow, a watcher on
 the triggerer polls Diffio instead: ``diffio_completed_asset(poll_interval=60)``.
 
-After a pause, the first run takes the events of the pause, too, and downloads all of them. That costs nothing.
+After a pause, the first run takes the events of the pause, too, and downloads all of them, which is free.
 """
 
 from __future__ import annotations
