@@ -107,7 +107,7 @@ def test_each_part_of_an_error_is_in_sight(name: str, errors_site: Site) -> None
         site.sandbox.add_fault(kind, nth="every", **options)
     site.airflow.wait_dag(name)
     run_id = f"{name}_run"
-    site.airflow.trigger(name, run_id)
+    site.airflow.trigger(name, run_id=run_id)
     assert site.airflow.wait_run(name, run_id) == "failed"
     site.page.goto(f"{site.airflow.url}/dags/{name}/runs/{quote(run_id)}/tasks/restore?try_number=1")
     site.page.get_by_text("Money: ").first.wait_for()
