@@ -87,7 +87,7 @@ class DiffioRestoreDecoratedOperator(DecoratedOperator, DiffioRestoreOperator):
         context_merge(context, self.op_kwargs)
         keywords = determine_kwargs(self.python_callable, self.op_args, context)
         returned = self.python_callable(*self.op_args, **keywords)
-        with airflow_failures():
+        with airflow_failures(self):
             self.source = _one_source(returned, self.task_id)
         return super().execute(context)
 

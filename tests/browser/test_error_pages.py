@@ -44,7 +44,7 @@ for name, arguments in {ERRORS!r}.items():
         )
     globals()[name] = dag
 """
-FAULTS = {
+FAULTS: dict[str, tuple[str, dict[str, Any]]] = {
     "failed_generation": ("fail-generation", {"error": "Cannot decode.", "errorDetails": "header missing"}),
     "timeout": ("processing-seconds", {"seconds": 600}),
 }
