@@ -37,7 +37,7 @@ _CONFIG = {
 def get_provider_info() -> dict[str, Any]:
     """Return the provider's description in the form of Airflow's runtime schema."""
     from airflow_provider_diffio import __version__
-    from airflow_provider_diffio.hooks.connection import CONN_FIELDS, UI_FIELD_BEHAVIOUR
+    from airflow_provider_diffio.hooks.connection_fields import CONN_FIELDS, UI_FIELD_BEHAVIOUR
 
     return {
         "package-name": "airflow-provider-diffio",

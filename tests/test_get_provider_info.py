@@ -18,7 +18,8 @@ import pytest
 
 import airflow_provider_diffio
 from airflow_provider_diffio.get_provider_info import get_provider_info
-from airflow_provider_diffio.hooks.connection import CONN_FIELDS, EXTRA_FIELDS
+from airflow_provider_diffio.hooks.connection import EXTRA_FIELDS
+from airflow_provider_diffio.hooks.connection_fields import CONN_FIELDS
 from tests.subprocess_code import lines_printed_by
 
 PACKAGES = ("operators", "sensors", "triggers", "hooks")

@@ -15,12 +15,12 @@ from typing import Any, Generic, Protocol, TypeVar
 from urllib.parse import quote
 
 from airflow_provider_diffio.api import models
+from airflow_provider_diffio.api.defaults import DEFAULT_MODEL as DEFAULT_MODEL
 from airflow_provider_diffio.api.errors import DiffioInputError
 from airflow_provider_diffio.api.json_fields import JSONFields
 
 T = TypeVar("T")
 
-DEFAULT_MODEL = "diffio-4.6-flash"
 DOWNLOAD_TYPES = ("audio", "video", "transcript")
 #: The official SDK's second name for ``audio``, which is always an mp3.
 DOWNLOAD_TYPE_ALIASES = {"mp3": "audio"}

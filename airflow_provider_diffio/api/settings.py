@@ -13,14 +13,22 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from airflow_provider_diffio import __version__
+from airflow_provider_diffio.api.defaults import (
+    AUTH_HEADERS as AUTH_HEADERS,
+)
+from airflow_provider_diffio.api.defaults import (
+    DEFAULT_BASE_URL as DEFAULT_BASE_URL,
+)
+from airflow_provider_diffio.api.defaults import (
+    DEFAULT_MAX_ATTEMPTS as DEFAULT_MAX_ATTEMPTS,
+)
+from airflow_provider_diffio.api.defaults import (
+    DEFAULT_REQUEST_TIMEOUT as DEFAULT_REQUEST_TIMEOUT,
+)
 from airflow_provider_diffio.api.errors import DiffioConfigurationError, DiffioInputError
 from airflow_provider_diffio.api.results import Secret
 from airflow_provider_diffio.api.retry import RetryPolicy
 
-DEFAULT_BASE_URL = "https://api.diffio.ai/v1"
-DEFAULT_REQUEST_TIMEOUT = 60.0
-DEFAULT_MAX_ATTEMPTS = 5
-AUTH_HEADERS = ("Authorization", "X-Api-Key", "Xi-Api-Key")
 USER_AGENT = f"airflow-provider-diffio/{__version__}"
 
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")

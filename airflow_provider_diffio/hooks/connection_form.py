@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow_provider_diffio.api.endpoints import DEFAULT_MODEL
-from airflow_provider_diffio.api.settings import AUTH_HEADERS, DEFAULT_MAX_ATTEMPTS, DEFAULT_REQUEST_TIMEOUT
-from airflow_provider_diffio.hooks.connection import CONN_FIELDS, UI_FIELD_BEHAVIOUR
+from airflow_provider_diffio.api.defaults import (
+    AUTH_HEADERS,
+    DEFAULT_MAX_ATTEMPTS,
+    DEFAULT_MODEL,
+    DEFAULT_REQUEST_TIMEOUT,
+)
+from airflow_provider_diffio.hooks.connection_fields import CONN_FIELDS, UI_FIELD_BEHAVIOUR
 
 #: What Airflow 2 shows in empty fields; Airflow 3 can do that for the standard fields alone.
 PLACEHOLDERS = {

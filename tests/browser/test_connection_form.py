@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_diffio.hooks.connection import CONN_FIELDS
+from airflow_provider_diffio.hooks.connection_fields import CONN_FIELDS
 from tests.browser.chromium import missing
 from tests.browser.conftest import BUCKETS_DAG_ID, CONN_ID, DAG_ID, Site
 

@@ -56,3 +56,20 @@ print(sorted(name for name in set(sys.modules) - before if name.startswith("airf
     names = (".cli", ".cli.commands", ".cli.definition")
     assert ours == str([f"airflow_provider_diffio{name}" for name in names])
     assert float(seconds) < 0.05
+
+
+def test_the_description_costs_no_command_more_than_some_milliseconds() -> None:
+    """Every command of Airflow 3.2 and later asks for it, since it may name commands."""
+    code = """
+import sys
+before = {*sys.modules, *sys.stdlib_module_names}
+from airflow_provider_diffio.get_provider_info import get_provider_info
+get_provider_info()
+new = {name for name in set(sys.modules) - before if name.partition(".")[0] not in before}
+print(sorted(name for name in new if not name.startswith("airflow_provider_diffio")))
+print(sorted(name for name in new if name.startswith("airflow_provider_diffio")))
+"""
+    *_, others, ours = lines_printed_by(code)
+    assert others == "[]"
+    names = ("", ".api", ".api.defaults", ".get_provider_info", ".hooks", ".hooks.connection_fields")
+    assert ours == str([f"airflow_provider_diffio{name}" for name in names])

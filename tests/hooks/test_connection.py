@@ -12,7 +12,8 @@ from pytest_mock import MockerFixture
 
 from airflow_provider_diffio.api.errors import DiffioConfigurationError
 from airflow_provider_diffio.api.settings import ClientSettings
-from airflow_provider_diffio.hooks.connection import CONN_FIELDS, EXTRA_FIELDS, DiffioConnection
+from airflow_provider_diffio.hooks.connection import EXTRA_FIELDS, DiffioConnection
+from airflow_provider_diffio.hooks.connection_fields import CONN_FIELDS
 
 KEY = "diffio_live_0123456789abcdef"
 

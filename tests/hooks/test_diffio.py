@@ -177,7 +177,7 @@ def test_airflow_takes_no_field_for_a_secret_that_is_none() -> None:
     """The form of Airflow 3 shows and saves three stars where the name of a field sounds like a secret."""
     from airflow.providers.common.compat.sdk import redact
 
-    from airflow_provider_diffio.hooks.connection import CONN_FIELDS
+    from airflow_provider_diffio.hooks.connection_fields import CONN_FIELDS
 
     values = dict.fromkeys(CONN_FIELDS, "value")
     shown = redact(values)
