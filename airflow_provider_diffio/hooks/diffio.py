@@ -32,7 +32,7 @@ from airflow_provider_diffio.api.polling import (
     WaitSpec,
 )
 from airflow_provider_diffio.api.progress_log import ProgressLog
-from airflow_provider_diffio.hooks import connection_form, lineage
+from airflow_provider_diffio.hooks import connection_form, lineage, metrics
 from airflow_provider_diffio.hooks.connection import DiffioConnection
 from airflow_provider_diffio.storage import Location
 
@@ -329,6 +329,8 @@ class DiffioHook(BaseHook):
             idempotency_key=idempotency_key,
         )
         generation: models.Generation = self.get_conn().call(call, request_options)
+        if not generation.idempotent_replay:
+            metrics.count(metrics.GENERATIONS_STARTED, model=generation.model, conn_id=self.diffio_conn_id)
         if generation.idempotent_replay:
             said = "Generation %s of project %s exists already under this idempotency key; none was started."
             self.log.info(said, generation.generation_id, project_id)
@@ -350,6 +352,7 @@ class DiffioHook(BaseHook):
         :return: the progress; its ``status`` alone tells whether the generation is over.
         :raises DiffioNotFoundError: when the key has no such generation.
         """
+        metrics.count(metrics.POLLS, by="task", conn_id=self.diffio_conn_id)
         return self.get_conn().call(
             endpoints.get_generation_progress(generation_id, project_id), request_options
         )
@@ -392,7 +395,10 @@ class DiffioHook(BaseHook):
             observer=_ToldProgress(self.log, on_progress),
             sleep=lambda seconds: self.get_conn().sleep(seconds),
         )
+        metrics.count(metrics.WAITS, conn_id=self.diffio_conn_id)
         decision = driver.run()
+        error = decision.error if isinstance(decision, Failed) else None
+        metrics.wait_over(error, time.time() - now, conn_id=self.diffio_conn_id)
         if isinstance(decision, Failed):
             raise decision.error
         return decision.progress
@@ -697,7 +703,10 @@ class DiffioHook(BaseHook):
         :param request_options: for the call.
         :return: the usage by billing period, the newest first.
         """
-        return self.get_conn().call(endpoints.get_usage_summary(api_key_id), request_options)
+        usage = self.get_conn().call(endpoints.get_usage_summary(api_key_id), request_options)
+        if usage.periods:
+            metrics.billed_seconds(usage.periods[0].model_seconds, conn_id=self.diffio_conn_id)
+        return usage
 
     # --- webhooks ------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from airflow_provider_diffio.api.json_fields import presentable
 from airflow_provider_diffio.api.money import after_start
 from airflow_provider_diffio.api.readable import readable_size
 from airflow_provider_diffio.api.transfer_log import TransferLog
-from airflow_provider_diffio.hooks import lineage
+from airflow_provider_diffio.hooks import lineage, metrics
 
 if TYPE_CHECKING:
     import logging
@@ -26,6 +26,9 @@ class DownloadingHook(Protocol):
 
     @property
     def log(self) -> logging.Logger: ...
+
+    @property
+    def diffio_conn_id(self) -> str: ...
 
     def get_conn(self) -> DiffioClient: ...
 
@@ -85,6 +88,7 @@ class FileDownload:
         content = bytearray()
         with after_start(self._generation_id, self._project_id):
             taken = self._fetch(self._link(), self._generation_id, content.extend)
+        self._count(len(content))
         size = readable_size(len(content))
         self._hook.log.info("Fetched generation %s (%s) in %s.", self._generation_id, size, taken)
         return bytes(content)
@@ -123,11 +127,15 @@ class FileDownload:
             if about_to_publish is not None:
                 writer.verify()
                 about_to_publish(arrived(writer))
+        self._count(writer.size_bytes)
         kind = presentable(link.mime_type or link.download_type)
         size = readable_size(writer.size_bytes)
         self._hook.log.info("Wrote %s (%s, %s) in %s.", target.uri, size, kind, taken)
         lineage.report_download(self._hook, self._project_id, self._generation_id, target)
         return arrived(writer)
+
+    def _count(self, size_bytes: int) -> None:
+        metrics.count(metrics.BYTES_DOWNLOADED, size_bytes, conn_id=self._hook.diffio_conn_id)
 
     def _link(self) -> models.GenerationDownload:
         return downloads.get_link(

@@ -10,7 +10,7 @@ from airflow_provider_diffio.api import endpoints, models, uploads
 from airflow_provider_diffio.api.errors import DiffioError, DiffioInputError, DiffioUploadRefusedError
 from airflow_provider_diffio.api.readable import readable_size
 from airflow_provider_diffio.api.transfer_log import TransferLog
-from airflow_provider_diffio.hooks import lineage
+from airflow_provider_diffio.hooks import lineage, metrics
 from airflow_provider_diffio.hooks.sources import LocationSource
 
 if TYPE_CHECKING:
@@ -24,6 +24,9 @@ class UploadingHook(Protocol):
 
     @property
     def log(self) -> logging.Logger: ...
+
+    @property
+    def diffio_conn_id(self) -> str: ...
 
     def get_conn(self) -> DiffioClient: ...
 
@@ -111,6 +114,7 @@ class ProjectUpload:
             # A slow upload can outlive its permission, and only a new project comes with a new one.
             self._hook.log.warning("%s Trying once more.", error)
             project = self._into_new_project(on_created)
+        metrics.count(metrics.BYTES_UPLOADED, self._recording.size_bytes, conn_id=self._hook.diffio_conn_id)
         if isinstance(self._recording, LocationSource):
             lineage.report_upload(self._hook, self._recording.location, project.api_project_id)
         return project

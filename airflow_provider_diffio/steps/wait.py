@@ -30,6 +30,7 @@ from airflow_provider_diffio.api.polling import (
     check_intervals,
 )
 from airflow_provider_diffio.api.progress_log import ProgressLog
+from airflow_provider_diffio.hooks import metrics
 from airflow_provider_diffio.steps.arguments import read_settings
 from airflow_provider_diffio.steps.failures import replaced_by, report
 
@@ -145,6 +146,7 @@ def wait_or_defer(task: WaitingTask, wait: WaitSpec, *, deferrable: bool) -> Gen
     :raises TaskDeferred: when the task is deferred.
     :raises DiffioGenerationError: when the generation failed or is not over in time.
     """
+    metrics.count(metrics.WAITS, conn_id=task.diffio_conn_id)
     task.generation_in_flight = wait.generation_id
     driver = driver_of(task.hook, wait, ProgressLog(task.log, since=wait.started_at))
     decision = driver.poll()
@@ -212,6 +214,8 @@ def _try_began(context: Mapping[str, Any], now: float) -> float:
 
 
 def _outcome(task: WaitingTask, wait: WaitSpec, decision: Succeeded | Failed) -> GenerationProgress:
+    error = decision.error if isinstance(decision, Failed) else None
+    metrics.wait_over(error, time.time() - wait.started_at, conn_id=task.diffio_conn_id)
     if isinstance(decision, Succeeded):
         return decision.progress
     if isinstance(decision.error, DiffioGenerationTimeoutError) and _ends_with_execution_timeout(task, wait):

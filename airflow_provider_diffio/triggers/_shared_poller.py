@@ -25,6 +25,7 @@ from airflow_provider_diffio.api.errors import (
 )
 from airflow_provider_diffio.api.polling import Failed, GenerationWait, PollAgain, Succeeded, WaitSpec
 from airflow_provider_diffio.api.throttle import Slots, Throttle
+from airflow_provider_diffio.hooks import metrics
 
 if TYPE_CHECKING:
     from airflow_provider_diffio.api.async_client import DiffioAsyncClient
@@ -229,6 +230,7 @@ class SharedPoller:
     async def _send(self, lease: _ClientLease, call: Call[T]) -> T:
         sent_at = self._clock()
         lease.polls += 1
+        metrics.count(metrics.POLLS, by="triggerer", conn_id=self._conn_id)
         try:
             result = await lease.client.call_once(call)
         except DiffioError as error:
