@@ -55,7 +55,7 @@ def test_the_integration_has_a_logo_that_is_there_and_each_option_is_declared() 
 
 
 def test_the_form_says_that_the_key_is_required() -> None:
-    from airflow_provider_diffio.hooks.connection import UI_FIELD_BEHAVIOUR
+    from airflow_provider_diffio.hooks.connection_fields import UI_FIELD_BEHAVIOUR
 
     assert "required" in UI_FIELD_BEHAVIOUR["placeholders"]["password"]
 
