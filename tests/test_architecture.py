@@ -38,7 +38,7 @@ ROOMS: dict[str, set[str]] = {
     "links": {"hooks", "storage"},
     "manifest": {"storage", "api"},
     "retry_policy": {"api", "_compat"},
-    "hooks": {"storage", "api"},
+    "hooks": {"ledger", "storage", "api"},
     "ledger": {"storage", "api"},
     "storage": {"api", "_compat"},
     "api": {"__init__"},

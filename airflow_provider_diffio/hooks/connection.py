@@ -43,6 +43,7 @@ class DiffioConnection(Secret):
     :ivar settings: where Diffio is, and as whom to talk to it.
     :ivar model: the default model id.
     :ivar output_path: root of relative paths, or None.
+    :ivar ledger_path: where restorations are recorded, for tasks that name no ledger; or None.
     :ivar webhook_secret: the signing secret or secrets as they stand in the connection, or None.
     """
 
@@ -51,6 +52,7 @@ class DiffioConnection(Secret):
     settings: ClientSettings
     model: str = DEFAULT_MODEL
     output_path: str | None = None
+    ledger_path: str | None = None
     webhook_secret: str | None = field(default=None, repr=False)
 
     @classmethod
@@ -79,6 +81,7 @@ class DiffioConnection(Secret):
                 settings,
                 _read_model(extra),
                 output_path=_text(extra, "output_path"),
+                ledger_path=_text(extra, "ledger_path"),
                 webhook_secret=_text(extra, "webhook_secret"),
             )
         except DiffioConfigurationError as error:

@@ -28,6 +28,14 @@ CONN_FIELDS: dict[str, Any] = {
         ),
         "schema": {"type": ["string", "null"]},
     },
+    "ledger_path": {
+        "label": "Ledger path",
+        "description": (
+            "Where restorations are recorded, so that a recording is paid for once: a directory, or "
+            "scheme://conn_id@bucket/prefix. Empty: no ledger."
+        ),
+        "schema": {"type": ["string", "null"]},
+    },
     "model": {
         "label": "Default model",
         "description": f"For tasks that name none. Empty: {DEFAULT_MODEL}.",

@@ -16,6 +16,7 @@ from airflow_provider_diffio.hooks.connection_fields import CONN_FIELDS, UI_FIEL
 PLACEHOLDERS = {
     "port": "443",
     "output_path": "s3://aws_default@restored",
+    "ledger_path": "s3://aws_default@restored/.diffio-ledger",
     "model": DEFAULT_MODEL,
     "webhook_secret": "whsec_...",
     "timeout": f"{DEFAULT_REQUEST_TIMEOUT:.0f}",

@@ -136,7 +136,8 @@ class DiffioHook(BaseHook):
         Check address, key and permissions by cheap calls that cost nothing.
 
         Asks for the account settings; a key that may not see those is tried on ``list_projects``. Then does
-        what :meth:`check_permissions` does.
+        what :meth:`check_permissions` does. Where the connection has a ``ledger_path`` in a store, a name is
+        created there twice, and removed.
 
         :return: whether it works, and a sentence for the user. A key that lacks a permission which a
             restoration needs does not.
@@ -151,11 +152,12 @@ class DiffioHook(BaseHook):
             except DiffioPermissionError:
                 self.get_conn().call(endpoints.list_projects(), options)
                 self.check_permissions(request_options=options)
-                return True, f"Connected to {host}. The key may not read account settings."
+                said = "The key may not read account settings."
+                return True, f"Connected to {host}. {said}{self._try_ledger()}"
             self.check_permissions(request_options=options)
             billing = f"; billing is {account.billing_status}" if account.billing_status else ""
             key = f" as key {account.api_key_id}" if account.api_key_id else ""
-            return True, f"Connected to {host}{key}{billing}."
+            return True, f"Connected to {host}{key}{billing}.{self._try_ledger()}"
         except DiffioNotFoundError as error:
             return False, f"{error.message} Is the connection's host the Diffio API?"
         except DiffioError as error:
@@ -179,6 +181,13 @@ class DiffioHook(BaseHook):
         if api_key not in self._permitted:
             check_permissions(client, self.log, request_options)
             self._permitted.add(api_key)
+
+    def _try_ledger(self) -> str:
+        if self.config.ledger_path is None:
+            return ""
+        from airflow_provider_diffio.hooks.ledger import try_ledger
+
+        return f" {try_ledger(self, self.config.ledger_path)}"
 
     # --- projects ------------------------------------------------------------------------------------
 
@@ -558,7 +567,12 @@ class DiffioHook(BaseHook):
         file_format: str | None = None,
         source_conn_id: str | None = None,
         output_conn_id: str | None = None,
-        overwrite: Literal["replace", "error"] = "replace",
+        overwrite: Literal["replace", "skip", "error"] = "replace",
+        ledger: AnyPath | Location | None = None,
+        on_changed_request: Literal["fail", "keep", "start"] = "fail",
+        revision: str | None = None,
+        missing_output: Literal["keep", "download"] = "keep",
+        max_generations_per_recording: int = 2,
         poll_interval: float | timedelta = DEFAULT_POLL_INTERVAL,
         max_poll_interval: float | timedelta = DEFAULT_MAX_POLL_INTERVAL,
         timeout: float | timedelta = DEFAULT_WAIT_TIMEOUT,
@@ -568,9 +582,10 @@ class DiffioHook(BaseHook):
         """
         Upload a recording, start a generation, wait for it holding the thread, and write the result.
 
-        Each call makes a new project and starts a new generation, which is billed, since Diffio scopes
-        idempotency keys to a project. The ids are logged as soon as they are known: what a killed process
-        paid for is collected with them by :meth:`wait_for_generation` and :meth:`download`.
+        With a ledger, a recording is paid for once, however often this is called: what was restored or begun
+        before is found there. Without one, each call makes a new project and starts a new generation, which
+        is billed. The ids are logged as soon as they are known: what a killed process paid for is
+        collected with them by :meth:`wait_for_generation` and :meth:`download`.
 
         :param source: the recording: a path, a URI, bytes or a seekable binary stream.
         :param path: where the result goes, see :meth:`download`; without one, its content is returned.
@@ -586,7 +601,16 @@ class DiffioHook(BaseHook):
         :param file_format: short label of the format, such as ``wav``.
         :param source_conn_id: connection that the source is reached through.
         :param output_conn_id: connection that the path is reached through.
-        :param overwrite: ``replace`` what is there (the default), or ``error`` if there is something.
+        :param overwrite: ``replace`` what is there (the default), or ``error`` if there is something. With a
+            ledger it is about files without a record, and ``skip`` adopts them: nothing is started.
+        :param ledger: directory or URL of a ledger; the connection's ``ledger_path`` when not given.
+        :param on_changed_request: for a recording that was restored under another request: ``fail`` before
+            anything is sent (the default), ``keep`` that restoration, or ``start`` another one.
+        :param revision: another text starts everything anew, on purpose. None by default.
+        :param missing_output: for a recorded file that is there no more: ``keep`` the record (the default),
+            or ``download`` the file again, which starts nothing.
+        :param max_generations_per_recording: how many generations may be started for the recording, over all
+            calls and runs; 2 by default: the first one, and one more after Diffio has reported a failure.
         :param poll_interval: seconds between polls at least; 5 by default.
         :param max_poll_interval: seconds between polls at most; 180 by default.
         :param timeout: seconds to wait for the generation; 6 hours by default.
@@ -596,30 +620,10 @@ class DiffioHook(BaseHook):
         :raises DiffioInputError: before anything is sent.
         :raises DiffioError: when a step did not work; ``may_be_billed`` tells whether it may cost money.
         """
+        arguments = {name: value for name, value in locals().items() if name != "self"}
         from airflow_provider_diffio.hooks.restore import Restore
 
-        return Restore(
-            hook=self,
-            source=source,
-            path=path,
-            model=model,
-            sampling=sampling,
-            generation_params=generation_params,
-            project_params=project_params,
-            idempotency_key=idempotency_key,
-            download_type=download_type,
-            file_name=file_name,
-            content_type=content_type,
-            file_format=file_format,
-            source_conn_id=source_conn_id,
-            output_conn_id=output_conn_id,
-            overwrite=overwrite,
-            poll_interval=poll_interval,
-            max_poll_interval=max_poll_interval,
-            timeout=timeout,
-            on_progress=on_progress,
-            request_options=request_options,
-        ).run()
+        return Restore(hook=self, **arguments).run()
 
     # --- account, keys, usage ------------------------------------------------------------------------
 

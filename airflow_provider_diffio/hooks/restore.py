@@ -48,7 +48,12 @@ class RestoreOptions(TypedDict, total=False):
     file_format: str | None
     source_conn_id: str | None
     output_conn_id: str | None
-    overwrite: Literal["replace", "error"]
+    overwrite: Literal["replace", "skip", "error"]
+    ledger: AnyPath | Location | None
+    on_changed_request: Literal["fail", "keep", "start"]
+    revision: str | None
+    missing_output: Literal["keep", "download"]
+    max_generations_per_recording: int
     poll_interval: float | timedelta
     max_poll_interval: float | timedelta
     timeout: float | timedelta
@@ -82,7 +87,12 @@ class Restore:
     file_format: str | None
     source_conn_id: str | None
     output_conn_id: str | None
-    overwrite: Literal["replace", "error"]
+    overwrite: Literal["replace", "skip", "error"]
+    ledger: AnyPath | Location | None
+    on_changed_request: Literal["fail", "keep", "start"]
+    revision: str | None
+    missing_output: Literal["keep", "download"]
+    max_generations_per_recording: int
     poll_interval: float | timedelta
     max_poll_interval: float | timedelta
     timeout: float | timedelta
@@ -100,7 +110,11 @@ class Restore:
         # Whatever can be known without spending is found before the first byte.
         self._check_start()
         wait = self._read_wait()
-        target = self._read_target()
+        if self.ledger is not None or self.hook.config.ledger_path is not None:
+            from airflow_provider_diffio.hooks.ledger import restore_with_ledger
+
+            return restore_with_ledger(self, wait, self._read_target("replace"))
+        target = self._read_target(self.overwrite)
         upload = self._prepare_upload()
         upload.check_download_type(self.download_type)
         if target is not None:
@@ -144,12 +158,10 @@ class Restore:
         check_intervals(wait["poll_interval"], wait["max_poll_interval"])
         return wait
 
-    def _read_target(self) -> Location | None:
+    def _read_target(self, overwrite: str) -> Location | None:
         target: Location | None = None
         if self.path is not None:
-            target = self.hook.check_download(
-                self.path, self.download_type, self.output_conn_id, self.overwrite
-            )
+            target = self.hook.check_download(self.path, self.download_type, self.output_conn_id, overwrite)
         elif self.download_type is not None:
             endpoints.check_download_type(self.download_type)
         return target

@@ -60,11 +60,28 @@ def content_digest(location: Location) -> str:
     :param location: the file.
     :raises DiffioError: when it cannot be read.
     """
+    return stream_digest(location.open_read())
+
+
+def stream_digest(stream: IO[bytes] | io.BufferedIOBase) -> str:
+    """
+    Read a whole stream, close it, and return the digest of its content, as :func:`content_digest` does.
+
+    :param stream: the stream, at its beginning.
+    """
     blocks = []
-    with location.open_read() as stream:
-        while block := stream.read(BLOCK_BYTES):
+    with stream:
+        while block := _read_block(stream):
             blocks.append(hashlib.sha256(block).digest())
     return _digest_of(blocks)
+
+
+def _read_block(stream: IO[bytes] | io.BufferedIOBase) -> bytes:
+    """Read a whole block; a stream may return fewer bytes than it is asked for."""
+    block = b""
+    while len(block) < BLOCK_BYTES and (piece := stream.read(BLOCK_BYTES - len(block))):
+        block += piece
+    return block
 
 
 def _digest_of(blocks: Any) -> str:

@@ -11,7 +11,7 @@ from airflow_provider_diffio.api.errors import DiffioError, DiffioInputError, Di
 from airflow_provider_diffio.api.readable import readable_size
 from airflow_provider_diffio.api.transfer_log import TransferLog
 from airflow_provider_diffio.hooks import lineage, metrics
-from airflow_provider_diffio.hooks.sources import LocationSource
+from airflow_provider_diffio.hooks.sources import LocationSource, stream_digest
 
 if TYPE_CHECKING:
     import logging
@@ -99,6 +99,10 @@ class ProjectUpload:
     def content_digest(self) -> str | None:
         """The digest of what was uploaded, where it is known afterwards."""
         return self._recording.content_digest if isinstance(self._recording, LocationSource) else None
+
+    def read_digest(self) -> str:
+        """Return the digest of the content, which is read where the upload has not done so."""
+        return self.content_digest or stream_digest(self._recording.open())
 
     def run(self, on_created: OnCreated | None = None) -> models.Project:
         """

@@ -92,6 +92,16 @@ class LedgerIndex:
             return Known("changed", _read_first(revision))
         return Known("known", _read_first(same))
 
+    def has_target(self, uri: str, request: LedgerRequest, target: Target) -> bool:
+        """
+        Tell whether a target's files were made of whatever was at a place, under whatever request.
+
+        :param uri: the place.
+        :param request: for its API.
+        :param target: the files.
+        """
+        return any(hint.target == target.key for hint in self._of(uri, request))
+
     def find_gone(self, uri: str, request: LedgerRequest, target: Target) -> Known:
         """
         Return what is known of a recording that is there no more.

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_diffio.api.errors import DiffioError
 from airflow_provider_diffio.api.models import DownloadedFile, Generation, Project
 from airflow_provider_diffio.ledger import starting
 from airflow_provider_diffio.ledger.chain import Chains, ledger_failures
-from airflow_provider_diffio.ledger.errors import DiffioLedgerChangedError, LostError
+from airflow_provider_diffio.ledger.changes import ChangedRequest, changed_request, most_useful
+from airflow_provider_diffio.ledger.errors import LostError
 from airflow_provider_diffio.ledger.heartbeat import DEFAULT_LEASE, Heartbeat, Watch
 from airflow_provider_diffio.ledger.index import LedgerIndex
 from airflow_provider_diffio.ledger.marker import SCHEMA, open_marker, refuse_event_loop, to_json
@@ -40,8 +42,6 @@ if TYPE_CHECKING:
     from airflow_provider_diffio.storage import Location
 
 log = logging.getLogger(__name__)
-
-ChangedRequest = Literal["fail", "keep", "start"]
 
 
 class Ledger:
@@ -132,7 +132,7 @@ class Ledger:
         kept = [
             record for other in heads if other.revision == hint.revision and (record := self.record(other))
         ]
-        return _most_useful(kept) if kept else None
+        return most_useful(kept) if kept else None
 
     def find(
         self, content_key: str, request: LedgerRequest, on_changed_request: ChangedRequest = "fail"
@@ -156,7 +156,7 @@ class Ledger:
         others = [record for chain in heads if (record := self.record(chain)) and record.started]
         same_revision = [record for record in others if record.chain.revision == mine.revision]
         if same_revision:
-            return self._changed(_most_useful(same_revision), request, on_changed_request)
+            return changed_request(most_useful(same_revision), request, on_changed_request)
         if others:
             log.warning(
                 "This recording was restored before, as generation %s. Another generation is started for"
@@ -164,27 +164,6 @@ class Ledger:
                 others[-1].generation_id,
                 request.revision,
             )
-        return None
-
-    def _changed(
-        self, record: Record, request: LedgerRequest, on_changed_request: ChangedRequest
-    ) -> Record | None:
-        changes = ", ".join(record.request.changes(request)) or "the request"
-        place = record.sources[-1].uri if record.sources else "This recording"
-        what = f"{place} was restored before, as generation {record.generation_id}, with another request:"
-        if on_changed_request == "keep":
-            log.info("%s %s. That restoration is kept.", what, changes)
-            return record
-        if on_changed_request == "fail":
-            raise DiffioLedgerChangedError(
-                f"{what} {changes} changed.",
-                generation_id=record.generation_id,
-                advice="Restore the old arguments, or set on_changed_request to 'keep' (that restoration"
-                " counts) or 'start' (another generation is started).",
-                may_be_billed=True,
-                money="The generation that was started is billed once; this try started none.",
-            )
-        log.warning("%s %s changed. Another generation is started, and billed too.", what, changes)
         return None
 
     # --- what happens ---
@@ -335,6 +314,20 @@ class Ledger:
         with ledger_failures():
             self.objects.create(f"{DONE}/{hint.name}", to_json(body))
 
+    def adopted_files(self, hint: Hint) -> list[dict[str, Any]]:
+        """
+        Return what is known of adopted files.
+
+        :param hint: the name that tells of them.
+        :raises DiffioLedgerError: when it could not be read.
+        """
+        with ledger_failures():
+            data = self.objects.read(f"{DONE}/{hint.name}")
+        try:
+            return list(json.loads(data or b"{}").get("files", ()))
+        except (AttributeError, TypeError, ValueError):
+            return []
+
     def note_content(self, place: Place, content: str, request: LedgerRequest) -> None:
         """
         Note which content a place has, so that later tries need not read it. To be called before a start.
@@ -394,7 +387,3 @@ def _as_failed(head: Record, generation_id: str, error: BaseException | str) -> 
     if last.generation.generation_id != generation_id:
         return head  # another process has started the next one
     return starting.failed(head, generation_id, error)
-
-
-def _most_useful(records: list[Record]) -> Record:
-    return max(records, key=lambda record: (record.state == FINISHED, record.written_at))

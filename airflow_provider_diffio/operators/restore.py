@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.providers.common.compat.sdk import conf
 
 from airflow_provider_diffio.api.errors import DiffioError, DiffioGenerationTimeoutError
+from airflow_provider_diffio.api.models import DownloadedFile
 from airflow_provider_diffio.api.polling import (
     DEFAULT_MAX_POLL_INTERVAL,
     DEFAULT_POLL_INTERVAL,
@@ -37,8 +38,20 @@ from airflow_provider_diffio.steps.create_generation import (
 from airflow_provider_diffio.steps.create_project import Recording, create_project
 from airflow_provider_diffio.steps.download import Destination, download
 from airflow_provider_diffio.steps.failures import airflow_failures
+from airflow_provider_diffio.steps.ledger import (
+    DEFAULT_MAX_GENERATIONS_PER_RECORDING,
+    ChangedRequest,
+    MissingOutput,
+)
+from airflow_provider_diffio.steps.ledger_restore import has_ledger, restoration_of
 from airflow_provider_diffio.steps.task_state import TaskState
-from airflow_provider_diffio.steps.wait import check_waiting, resume, wait_of_task, wait_or_defer
+from airflow_provider_diffio.steps.wait import (
+    check_waiting,
+    put_back,
+    resume,
+    wait_of_task,
+    wait_or_defer,
+)
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -87,6 +100,16 @@ class DiffioRestoreOperator(LineageTask, DiffioOperator):
     :param max_generations: how many generations the task instance may start over all of its tries; 2 by
         default: the first one, and one more after Diffio has reported a failure. 1 means never another one.
         Before Airflow 3.3, which keeps no record, it bounds the number of tries that may upload.
+    :param ledger: directory or URL of a ledger (templated); the connection's ``ledger_path`` when not given.
+        With one, a recording is paid for once, whatever its position, run, DAG or version of Airflow; and
+        ``overwrite`` is about files without a record: ``skip`` adopts them, and starts nothing.
+    :param on_changed_request: for a recording that the ledger knows under another request: ``fail`` before
+        anything is sent (the default), ``keep`` that restoration, or ``start`` another one.
+    :param revision: another text starts everything in the ledger anew, on purpose (templated).
+    :param missing_output: for a file that is recorded and there no more: ``keep`` the record (the default),
+        or ``download`` the file again, which starts nothing.
+    :param max_generations_per_recording: how many generations may be started for one recording, over all
+        runs that share the ledger; 2 by default.
     :param on_changed_input: what to do when a retry has another input than the try that started a generation:
         ``warn`` (the default) and start another one, or ``fail`` before anything is sent. Airflow 3.3 and
         later notice it.
@@ -119,6 +142,8 @@ class DiffioRestoreOperator(LineageTask, DiffioOperator):
         "file_format",
         "source_conn_id",
         "output_conn_id",
+        "ledger",
+        "revision",
         "diffio_conn_id",
     )
     deferred_arguments: ClassVar[tuple[str, ...]] = (
@@ -131,6 +156,10 @@ class DiffioRestoreOperator(LineageTask, DiffioOperator):
         "model",
         "diffio_conn_id",
     )
+    #: The same of a task with a ledger.
+    ledger_arguments: ClassVar[tuple[str, ...]] = (*deferred_arguments, "ledger", "ledger_record")
+    #: What was begun in the ledger, for the phase of the task that goes on after a deferral.
+    ledger_record: Mapping[str, Any] | None = None
     template_fields_renderers = {"sampling": "json", "generation_params": "json", "project_params": "json"}
     operator_extra_links = (DiffioRecordingLink(), DiffioRestoredFileLink())
 
@@ -153,6 +182,11 @@ class DiffioRestoreOperator(LineageTask, DiffioOperator):
         overwrite: Overwrite = "replace",
         max_generations: int = DEFAULT_MAX_GENERATIONS,
         on_changed_input: ChangedInput = "warn",
+        ledger: PathArgument | None = None,
+        on_changed_request: ChangedRequest = "fail",
+        revision: TextArgument | None = None,
+        missing_output: MissingOutput = "keep",
+        max_generations_per_recording: int = DEFAULT_MAX_GENERATIONS_PER_RECORDING,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         poll_interval: SecondsArgument = DEFAULT_POLL_INTERVAL,
         max_poll_interval: SecondsArgument = DEFAULT_MAX_POLL_INTERVAL,
@@ -176,6 +210,11 @@ class DiffioRestoreOperator(LineageTask, DiffioOperator):
         self.overwrite = overwrite
         self.max_generations = max_generations
         self.on_changed_input = on_changed_input
+        self.ledger: Any = ledger
+        self.on_changed_request = on_changed_request
+        self.revision: Any = revision
+        self.missing_output = missing_output
+        self.max_generations_per_recording = max_generations_per_recording
         self.deferrable = deferrable
         self.poll_interval: Any = poll_interval
         self.max_poll_interval: Any = max_poll_interval
@@ -193,6 +232,8 @@ class DiffioRestoreOperator(LineageTask, DiffioOperator):
             bounds, task = Bounds.of_task(self), TaskIdentity.of(context)
             options = GenerationOptions.of_task(self)
             options.check()
+            if has_ledger(self):
+                return self._restore_with_ledger(context)
             Destination.of_task(self).check_before_start(self.hook, state)
             bounds.check_try(self.hook, task, state)
             project = create_project(
@@ -216,6 +257,8 @@ class DiffioRestoreOperator(LineageTask, DiffioOperator):
         """Go on after the deferral: ask Diffio what became of the generation, and download it."""
         show_none(self)
         with airflow_failures(self):
+            if self._was_begun_in_ledger(deferral):
+                return self._resume_with_ledger(context, event, deferral)
             state = self._load_state(context)
             with self._told_of_retries():
                 resume(self, event, deferral)
@@ -228,6 +271,42 @@ class DiffioRestoreOperator(LineageTask, DiffioOperator):
         """Find what would fail only after the generation is paid for."""
         upload.check_download_type(self.download_type)
         self.hook.check_permissions()
+
+    def _restore_with_ledger(self, context: Context) -> dict[str, Any]:
+        """Find in the ledger what there is of the recording, and do what is missing."""
+        self.deferred_arguments = self.ledger_arguments  # type: ignore[misc]
+        with restoration_of(self, context) as restoration:
+            begun = restoration.begin()
+            if isinstance(begun, DownloadedFile):
+                return self._returns(report_file(self, context, begun))
+            DiffioRecordingLink.show(self, context, self.source, self.source_conn_id)
+            wait = wait_of_task(self, context, begun.generation_id, begun.project_id)
+            with restoration.waiting(begun):
+                wait_or_defer(self, wait, deferrable=self.deferrable)
+            file = restoration.collect(begun)
+        return self._returns(report_file(self, context, file))
+
+    def _was_begun_in_ledger(self, deferral: Mapping[str, Any] | None) -> bool:
+        if deferral is None:  # dag.test() loses it; the ledger finds what was begun
+            return has_ledger(self)
+        return bool(deferral.get("arguments", {}).get("ledger_record"))
+
+    def _resume_with_ledger(
+        self, context: Context, event: Any, deferral: Mapping[str, Any] | None
+    ) -> dict[str, Any]:
+        if deferral is None:
+            read_arguments(self)
+            return self._restore_with_ledger(context)
+        self.deferred_arguments = self.ledger_arguments  # type: ignore[misc]
+        put_back(self, deferral)
+        with restoration_of(self, context) as restoration:
+            begun = restoration.resumed(self.ledger_record or {})
+            with restoration.waiting(begun):
+                resume(self, event, deferral)
+            DiffioRecordingLink.show(self, context, self.source, self.source_conn_id)
+            self._report_origin(begun.project_id, begun.generation_id)
+            file = restoration.collect(begun)
+        return self._returns(report_file(self, context, file))
 
     def _load_state(self, context: Context) -> TaskState:
         state = TaskState.of(context)

@@ -171,9 +171,7 @@ def resume(task: WaitingTask, event: Any, stored: Mapping[str, Any] | None) -> G
     :raises DiffioGenerationError: when the generation failed or is not over in time.
     """
     deferral = Deferral.of_event(event, stored)
-    for name in task.deferred_arguments:
-        if name in deferral.arguments:
-            setattr(task, name, deferral.arguments[name])
+    put_back(task, {"arguments": deferral.arguments})
     read_settings(task)
     wait = deferral.wait
     task.generation_in_flight = wait.generation_id
@@ -184,6 +182,19 @@ def resume(task: WaitingTask, event: Any, stored: Mapping[str, Any] | None) -> G
         )
         _defer(task, wait)
     return _outcome(task, wait, decision)
+
+
+def put_back(task: WaitingTask, stored: Mapping[str, Any]) -> None:
+    """
+    Give a task the arguments back that it had when it deferred.
+
+    :param task: the task.
+    :param stored: what was stored with the deferral.
+    """
+    arguments = stored.get("arguments") or {}
+    for name in task.deferred_arguments:
+        if name in arguments:
+            setattr(task, name, arguments[name])
 
 
 def _defer(task: WaitingTask, wait: WaitSpec) -> NoReturn:

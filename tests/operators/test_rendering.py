@@ -31,6 +31,7 @@ def test_what_may_be_a_mapping_or_list_is_shown_as_json(cls: Any) -> None:
 def test_every_argument_that_holds_a_value_is_templated(cls: Any) -> None:
     settings = {"deferrable", "wait_for_completion", "overwrite", "timeout", "ready_timeout"}
     settings |= {"poll_interval", "max_poll_interval", "max_generations", "on_changed_input"}
+    settings |= {"on_changed_request", "missing_output", "max_generations_per_recording"}
     settings |= {"request_options", "self", "kwargs"}
     arguments = set(inspect.signature(cls.__init__).parameters) | {"diffio_conn_id"}
     assert set(cls.template_fields) == arguments - settings
