@@ -102,16 +102,20 @@ class DiffioClient:
         """Close the connections."""
         self._session.close()
 
-    def call(self, call: Call[T], options: Options = None) -> T:
+    def call(self, call: Call[T], options: Options = None, *, timeout: float | None = None) -> T:
         """
         Send a call to the API and return the result.
 
         :param call: from :mod:`~airflow_provider_diffio.api.endpoints`.
         :param options: what this call does differently.
+        :param timeout: seconds after which there must be a complete response, over all tries. The settings'
+            own bounds hold in any case.
         :raises DiffioError: when it did not work, after the tries that the policy allows.
         """
         settings = self.settings.with_options(options)
-        return settings.retry.retrying(call.repeatable, self.sleep)(lambda: self._call_api(call, settings))
+        until = None if timeout is None else time.monotonic() + timeout
+        retrying = settings.retry.retrying(call.repeatable, self.sleep, within=timeout)
+        return retrying(lambda: self._call_api(call, settings, until=until))
 
     def call_once(self, call: Call[T], options: Options = None, *, timeout: float | None = None) -> T:
         """
@@ -124,12 +128,13 @@ class DiffioClient:
         :raises DiffioError: when it did not work.
         """
         settings = self.settings.with_options(options)
-        if timeout is None:
-            return self._call_api(call, settings)
-        bounded = replace(settings, timeout=min(settings.timeout, max(timeout, 0.001)))
-        return self._call_api(call, bounded, until=time.monotonic() + timeout)
+        until = None if timeout is None else time.monotonic() + timeout
+        return self._call_api(call, settings, until=until)
 
-    def _call_api(self, call: Call[T], settings: ClientSettings, *, until: float | None = None) -> T:
+    def _call_api(self, call: Call[T], settings: ClientSettings, *, until: float | None) -> T:
+        if until is not None:
+            left = max(until - time.monotonic(), 0.001)
+            settings = replace(settings, timeout=min(settings.timeout, left))
         return self._exchange(
             call,
             settings,

@@ -7,6 +7,8 @@ Python's ``mimetypes`` asks the machine: without ``/etc/mime.types`` it does not
 
 from __future__ import annotations
 
+import codecs
+import re
 from pathlib import PurePosixPath
 
 #: By the ending in lower case, without its dot.
@@ -107,3 +109,46 @@ def is_recording(media_type: str) -> bool:
     """
     kind = media_type.partition(";")[0].strip().lower()
     return kind.partition("/")[0] in ("audio", "video") or kind in _CONTAINERS
+
+
+#: How much of a file is enough to tell what it is, in bytes.
+BEGINNING_BYTES = 8192
+
+#: An ending that can say what a file is; that of ``2026-03-01T00:00:00.123+00:00`` cannot.
+_ENDING = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9]{1,10}")
+
+
+def is_foreign_name(file_name: str) -> bool:
+    """
+    Return whether a file name's ending says that it is no recording. No ending says nothing.
+
+    :param file_name: a name or path.
+    """
+    ending = PurePosixPath(file_name).suffix[1:]
+    return bool(_ENDING.fullmatch(ending)) and media_type_of(file_name) is None
+
+
+def media_type_of_content(beginning: bytes) -> str | None:
+    """
+    Return the media type that the first bytes of a file show; None when they show none.
+
+    Sound without a header looks like nothing at all, and so do many rare formats.
+
+    :param beginning: the first bytes, up to :data:`BEGINNING_BYTES`.
+    """
+    import filetype
+
+    found = filetype.guess(beginning)
+    if found is not None:
+        return str(found.mime)
+    return "text/plain" if _is_text(beginning) else None
+
+
+def _is_text(beginning: bytes) -> bool:
+    encoding = "utf-16" if beginning.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    try:
+        # The last character may be cut.
+        text = codecs.getincrementaldecoder(encoding)().decode(beginning)
+    except UnicodeDecodeError:
+        return False
+    return all(character.isprintable() or character in "\t\n\r\f\v" for character in text)

@@ -14,6 +14,18 @@ NOTHING_STARTED = "No generation was started for this project."
 BILLED_ONCE = "The generation is billed once; trying again to get its file starts no other one."
 
 
+def mark_billed(error: DiffioError, money: str = BILLED_ONCE) -> None:
+    """
+    Say of an error that a generation exists, or may exist, that is billed.
+
+    :param error: the error. What became of a generation says in its advice what became of the money.
+    :param money: the sentence, for an error that has none.
+    """
+    error.may_be_billed = True
+    if not error.money and not isinstance(error, DiffioGenerationError):
+        error.money = money
+
+
 @contextmanager
 def after_start(
     generation_id: str | None, project_id: str | None, money: str | None = None
@@ -30,9 +42,9 @@ def after_start(
     except DiffioError as error:
         error.generation_id = error.generation_id or generation_id
         error.project_id = error.project_id or project_id
-        if not isinstance(error, DiffioGenerationError):
-            error.money = money or error.money or BILLED_ONCE
-        error.may_be_billed = True
+        if money and not isinstance(error, DiffioGenerationError):
+            error.money = money
+        mark_billed(error)
         raise
 
 

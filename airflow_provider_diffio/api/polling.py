@@ -23,6 +23,7 @@ from airflow_provider_diffio.api.errors import (
     DiffioResponseError,
 )
 from airflow_provider_diffio.api.models import GenerationProgress
+from airflow_provider_diffio.api.money import mark_billed
 from airflow_provider_diffio.api.poll_interval import Observation, Observations, next_pause, observe
 from airflow_provider_diffio.api.readable import readable_seconds
 
@@ -45,6 +46,8 @@ DEFAULT_WAIT_TIMEOUT = 6 * 3600.0
 DEFAULT_READY_TIMEOUT = 120.0
 
 _JITTER = 0.1
+#: Seconds that the last poll of a wait gets, at its deadline.
+_LAST_POLL = 2.0
 
 
 # What DAG files import has named tuples for its values: making such a class takes a fifth of the time that a
@@ -86,8 +89,9 @@ class WaitSpec(NamedTuple):
         if missing:
             raise DiffioError(
                 f"The stored wait lacks {', '.join(missing)}.",
-                advice="The generation goes on at Diffio. A retry of the task polls it and starts none.",
+                advice="A retry of the task polls the generation and starts none.",
                 may_be_billed=True,
+                money="The generation goes on at Diffio, and is billed once.",
             )
         return cls(**{name: stored[name] for name in cls._fields if name in stored})
 
@@ -178,7 +182,7 @@ class GenerationWait:
         not anybody can poll it. A Retry-After is obeyed.
         """
         if not (error.transient or isinstance(error, DiffioResponseError)):
-            error.may_be_billed = True
+            mark_billed(error)
             return Failed(error)
         self._last_error = error
         return self._poll_again(now, floor=error.retry_after or 0.0)
@@ -276,6 +280,17 @@ class WaitDriver:
             self._sleep(max(0.0, decision.at - self._clock()))
             decision = self.poll()
         return decision
+
+
+def poll_timeout(deadline: float, now: float) -> float | None:
+    """
+    Return within how many seconds a poll must be over, so that a slow response does not pass a deadline by.
+
+    :param deadline: of the wait, in seconds since the epoch.
+    :param now: the time, in seconds since the epoch.
+    :return: the time left, and a moment for the last poll; None where there is no deadline.
+    """
+    return None if deadline == float("inf") else max(deadline - now, _LAST_POLL)
 
 
 def steady_clock() -> Callable[[], float]:

@@ -62,8 +62,17 @@ class RetryPolicy:
         # Many are told the same Retry-After, so it needs the jitter too.
         return max(chosen, asked + chosen - step / 2) if asked else chosen
 
-    def retrying(self, repeatable: bool, sleep: Callable[[float], None] = time.sleep) -> tenacity.Retrying:
-        return tenacity.Retrying(sleep=sleep, **self._controls(repeatable))
+    def retrying(
+        self,
+        repeatable: bool,
+        sleep: Callable[[float], None] = time.sleep,
+        *,
+        within: float | None = None,
+    ) -> tenacity.Retrying:
+        controls = self._controls(repeatable)
+        if within is not None:
+            controls["stop"] |= tenacity.stop_before_delay(within)
+        return tenacity.Retrying(sleep=sleep, **controls)
 
     def async_retrying(
         self, repeatable: bool, sleep: Callable[[float], Awaitable[None]]

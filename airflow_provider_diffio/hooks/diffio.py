@@ -22,6 +22,7 @@ from airflow_provider_diffio.api.errors import (
     DiffioNotFoundError,
     DiffioPermissionError,
 )
+from airflow_provider_diffio.api.money import after_start
 from airflow_provider_diffio.api.polling import (
     DEFAULT_MAX_POLL_INTERVAL,
     DEFAULT_POLL_INTERVAL,
@@ -30,6 +31,7 @@ from airflow_provider_diffio.api.polling import (
     Failed,
     WaitDriver,
     WaitSpec,
+    poll_timeout,
 )
 from airflow_provider_diffio.api.progress_log import ProgressLog
 from airflow_provider_diffio.hooks import connection_form, lineage, metrics
@@ -350,21 +352,27 @@ class DiffioHook(BaseHook):
         return generation
 
     def get_generation_progress(
-        self, generation_id: str, project_id: str | None = None, *, request_options: Options = None
+        self,
+        generation_id: str,
+        project_id: str | None = None,
+        *,
+        timeout: float | None = None,
+        request_options: Options = None,
     ) -> models.GenerationProgress:
         """
         Ask how far a generation is (``get_generation_progress``).
 
         :param generation_id: the generation.
         :param project_id: its project, which speeds up Diffio's lookup.
+        :param timeout: seconds after which there must be a response, over all tries of the call, such as the
+            time until a deadline; by default what the connection's ``timeout`` and ``max_attempts`` make.
         :param request_options: for the call.
         :return: the progress; its ``status`` alone tells whether the generation is over.
         :raises DiffioNotFoundError: when the key has no such generation.
         """
         metrics.count(metrics.POLLS, by="task", conn_id=self.diffio_conn_id)
-        return self.get_conn().call(
-            endpoints.get_generation_progress(generation_id, project_id), request_options
-        )
+        call = endpoints.get_generation_progress(generation_id, project_id)
+        return self.get_conn().call(call, request_options, timeout=timeout)
 
     def wait_for_generation(
         self,
@@ -395,22 +403,29 @@ class DiffioHook(BaseHook):
         :raises DiffioGenerationTimeoutError: when it is not over in time; it goes on and is billed once.
         """
 
-        now, timeout = time.time(), read_seconds(timeout, "timeout")
-        poll_interval = read_seconds(poll_interval, "poll_interval")
-        max_poll_interval = read_seconds(max_poll_interval, "max_poll_interval")
-        driver = WaitDriver(
-            WaitSpec(generation_id, project_id, now, now + timeout, poll_interval, max_poll_interval),
-            lambda: self.get_generation_progress(generation_id, project_id, request_options=request_options),
-            observer=_ToldProgress(self.log, on_progress),
-            sleep=lambda seconds: self.get_conn().sleep(seconds),
-        )
-        metrics.count(metrics.WAITS, conn_id=self.diffio_conn_id)
-        decision = driver.run()
-        error = decision.error if isinstance(decision, Failed) else None
-        metrics.wait_over(error, time.time() - now, conn_id=self.diffio_conn_id)
-        if isinstance(decision, Failed):
-            raise decision.error
-        return decision.progress
+        with after_start(generation_id, project_id):
+            now, timeout = time.time(), read_seconds(timeout, "timeout")
+            poll_interval = read_seconds(poll_interval, "poll_interval")
+            max_poll_interval = read_seconds(max_poll_interval, "max_poll_interval")
+            deadline = now + timeout
+            driver = WaitDriver(
+                WaitSpec(generation_id, project_id, now, deadline, poll_interval, max_poll_interval),
+                lambda: self.get_generation_progress(
+                    generation_id,
+                    project_id,
+                    timeout=poll_timeout(deadline, time.time()),
+                    request_options=request_options,
+                ),
+                observer=_ToldProgress(self.log, on_progress),
+                sleep=lambda seconds: self.get_conn().sleep(seconds),
+            )
+            metrics.count(metrics.WAITS, conn_id=self.diffio_conn_id)
+            decision = driver.run()
+            error = decision.error if isinstance(decision, Failed) else None
+            metrics.wait_over(error, time.time() - now, conn_id=self.diffio_conn_id)
+            if isinstance(decision, Failed):
+                raise decision.error
+            return decision.progress
 
     def get_generation_download(
         self,
@@ -480,8 +495,9 @@ class DiffioHook(BaseHook):
 
         from airflow_provider_diffio.hooks.downloads import FileDownload
 
-        ready_timeout = read_seconds(ready_timeout, "ready_timeout")
-        target = self.check_download(path, download_type, output_conn_id, overwrite)
+        with after_start(generation_id, project_id):
+            ready_timeout = read_seconds(ready_timeout, "ready_timeout")
+            target = self.check_download(path, download_type, output_conn_id, overwrite)
         file = FileDownload(self, generation_id, project_id, download_type, ready_timeout, request_options)
         return file.to(target, overwrite=overwrite == "replace", about_to_publish=about_to_publish)
 
@@ -510,7 +526,8 @@ class DiffioHook(BaseHook):
         """
         from airflow_provider_diffio.hooks.downloads import FileDownload
 
-        ready_timeout = read_seconds(ready_timeout, "ready_timeout")
+        with after_start(generation_id, project_id):
+            ready_timeout = read_seconds(ready_timeout, "ready_timeout")
         file = FileDownload(self, generation_id, project_id, download_type, ready_timeout, request_options)
         return file.content()
 

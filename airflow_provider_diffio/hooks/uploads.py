@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from airflow_provider_diffio.api import endpoints, models, uploads
+from airflow_provider_diffio.api import endpoints, media_types, models, uploads
 from airflow_provider_diffio.api.errors import DiffioError, DiffioInputError, DiffioUploadRefusedError
 from airflow_provider_diffio.api.readable import readable_size
 from airflow_provider_diffio.api.transfer_log import TransferLog
@@ -52,11 +52,11 @@ class ProjectUpload:
 
     :param hook: sends the requests.
     :param recording: what to upload.
-    :param content_type: media type; guessed from the name when None.
+    :param content_type: media type, kept as ``content_type``; when None, what name, store or content show.
     :param file_format: short label of the format, or None.
     :param params: stored with the project, or None.
     :param options: for each of the calls.
-    :raises DiffioInputError: when an argument cannot work.
+    :raises DiffioInputError: when an argument cannot work, or the file is no recording.
     """
 
     def __init__(
@@ -72,10 +72,10 @@ class ProjectUpload:
         self._hook = hook
         self._recording = recording
         self._options = options
-        self._content_type = content_type or uploads.guess_content_type(recording.name)
+        self.content_type = content_type or _content_type_of(recording)
         self._call = endpoints.create_project(
             recording.name,
-            content_type=self._content_type,
+            content_type=self.content_type,
             content_length=recording.size_bytes,
             file_format=file_format,
             params=params,
@@ -88,10 +88,9 @@ class ProjectUpload:
         :param download_type: what is to be downloaded later.
         :raises DiffioInputError: for the video of a recording that is sound alone.
         """
-        if download_type == "video" and self._content_type.lower().startswith("audio/"):
+        if download_type == "video" and self.content_type.lower().startswith("audio/"):
             raise DiffioInputError(
-                f"download_type is 'video', and {self._recording.name} is sound alone"
-                f" ({self._content_type}).",
+                f"download_type is 'video', and {self._recording.name} is sound alone ({self.content_type}).",
                 advice="Ask for 'audio', or leave download_type out. Nothing was sent.",
             )
 
@@ -136,7 +135,7 @@ class ProjectUpload:
         project = models.Project(
             api_project_id=created.api_project_id,
             file_name=recording.name,
-            content_type=self._content_type,
+            content_type=self.content_type,
             size_bytes=recording.size_bytes,
             status="uploading",
         )
@@ -147,7 +146,7 @@ class ProjectUpload:
                 self._hook.get_conn(),
                 created,
                 recording,
-                self._content_type,
+                self.content_type,
                 options=self._options,
                 moved=transfer.add,
             )
@@ -167,3 +166,34 @@ class ProjectUpload:
         )
         uploads.check_stored(self._recording, confirmation.size_bytes)
         return confirmation.status
+
+
+def _content_type_of(recording: uploads.Source) -> str:
+    """
+    Return the media type of a recording: by its name, else by what the store was told, else by its content.
+
+    :raises DiffioInputError: when all that is known says that it is neither sound nor video.
+    """
+    location = recording.location if isinstance(recording, LocationSource) else None
+    names = [recording.name, *([location.name] if location else [])]
+    for name in names:
+        if named := media_types.media_type_of(name):
+            return named
+    stored = location.media_type() if location else None
+    if stored and media_types.is_recording(stored):
+        return stored
+    with recording.open() as stream:
+        found = media_types.media_type_of_content(stream.read(media_types.BEGINNING_BYTES))
+    if found is None:
+        return media_types.DEFAULT_CONTENT_TYPE
+    if media_types.is_recording(found):
+        return found
+    if all(media_types.is_foreign_name(name) for name in names):
+        raise DiffioInputError(
+            f"{names[-1]} is no recording: neither its name nor its content ({found}) is of sound or video.",
+            advice=(
+                "If it is one all the same, give its media type as content_type, such as 'audio/wav'."
+                " Nothing was sent."
+            ),
+        )
+    return media_types.DEFAULT_CONTENT_TYPE

@@ -13,7 +13,7 @@ from airflow_provider_diffio.steps.arguments import read_arguments
 from airflow_provider_diffio.steps.asset_events import report_file
 from airflow_provider_diffio.steps.base import Overwrite
 from airflow_provider_diffio.steps.download import Destination, download
-from airflow_provider_diffio.steps.failures import airflow_failures
+from airflow_provider_diffio.steps.failures import airflow_failures, of_generation
 from airflow_provider_diffio.steps.task_state import TaskState
 from airflow_provider_diffio.steps.xcom import read_generation_ids
 
@@ -94,7 +94,7 @@ class DiffioDownloadOperator(LineageTask, DiffioOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         show_none(self)
-        with airflow_failures(self):
+        with airflow_failures(self), of_generation(self.generation):
             read_arguments(self)
             generation_id, project_id = read_generation_ids(self.generation)
             file = download(

@@ -23,7 +23,7 @@ from airflow_provider_diffio.steps.create_generation import (
     TaskIdentity,
     create_generation,
 )
-from airflow_provider_diffio.steps.failures import airflow_failures
+from airflow_provider_diffio.steps.failures import airflow_failures, of_earlier_tries, of_generation
 from airflow_provider_diffio.steps.task_state import TaskState
 from airflow_provider_diffio.steps.wait import check_waiting, resume, wait_of_task, wait_or_defer
 from airflow_provider_diffio.steps.xcom import finished_value, ids_of, read_project_id
@@ -123,27 +123,29 @@ class DiffioCreateGenerationOperator(LineageTask, DiffioOperator):
         self.generation: dict[str, Any] | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
-        with airflow_failures(self):
+        state = TaskState.of(context)
+        with airflow_failures(self), of_earlier_tries(state):
             read_arguments(self)
             check_waiting(self)
             bounds = Bounds.of_task(self)
             options = GenerationOptions.of_task(self)
             project_id = read_project_id(self.project)
             generation = create_generation(
-                self.hook, project_id, options, TaskIdentity.of(context), TaskState.of(context), bounds
+                self.hook, project_id, options, TaskIdentity.of(context), state, bounds
             )
             self.generation = generation.to_value()
             if not self.wait_for_completion:
                 return self._returns(self.generation)
-            wait = wait_of_task(self, context, generation.generation_id, generation.api_project_id)
-            progress = wait_or_defer(self, wait, deferrable=self.deferrable)
+            with of_generation(self.generation):
+                wait = wait_of_task(self, context, generation.generation_id, generation.api_project_id)
+                progress = wait_or_defer(self, wait, deferrable=self.deferrable)
         return self._returns(finished_value(self.generation, progress))
 
     def execute_complete(
         self, context: Context, event: Any = None, deferral: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
         """Go on after the deferral: ask Diffio what became of the generation."""
-        with airflow_failures(self):
+        with airflow_failures(self), of_generation(event):
             progress = resume(self, event, deferral)
         return self._returns(finished_value(self.generation or ids_of(event), progress))
 

@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import conf
 
-from airflow_provider_diffio.api.errors import DiffioError, DiffioGenerationTimeoutError
+from airflow_provider_diffio.api.errors import (
+    DiffioError,
+    DiffioGenerationError,
+    DiffioGenerationTimeoutError,
+)
 from airflow_provider_diffio.api.models import DownloadedFile
 from airflow_provider_diffio.api.polling import (
     DEFAULT_MAX_POLL_INTERVAL,
@@ -37,7 +41,7 @@ from airflow_provider_diffio.steps.create_generation import (
 )
 from airflow_provider_diffio.steps.create_project import Recording, create_project
 from airflow_provider_diffio.steps.download import Destination, download
-from airflow_provider_diffio.steps.failures import airflow_failures
+from airflow_provider_diffio.steps.failures import airflow_failures, of_earlier_tries, of_generation
 from airflow_provider_diffio.steps.ledger import (
     DEFAULT_MAX_GENERATIONS_PER_RECORDING,
     ChangedRequest,
@@ -63,6 +67,12 @@ if TYPE_CHECKING:
         SecondsArgument,
         TextArgument,
     )
+
+
+_NO_RECORD = (
+    "Airflow before 3.3 keeps no record of it: a retry of this task uploads again and starts another one,"
+    " which is billed too."
+)
 
 
 class DiffioRestoreOperator(LineageTask, DiffioOperator):
@@ -225,9 +235,9 @@ class DiffioRestoreOperator(LineageTask, DiffioOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         show_none(self)
-        with airflow_failures(self):
+        state = self._load_state(context)
+        with airflow_failures(self), of_earlier_tries(state):
             read_arguments(self)
-            state = self._load_state(context)
             check_waiting(self)
             bounds, task = Bounds.of_task(self), TaskIdentity.of(context)
             options = GenerationOptions.of_task(self)
@@ -246,22 +256,22 @@ class DiffioRestoreOperator(LineageTask, DiffioOperator):
             )
             DiffioRecordingLink.show(self, context, self.source, self.source_conn_id)
             generation = create_generation(self.hook, project.api_project_id, options, task, state, bounds)
-            wait = wait_of_task(self, context, generation.generation_id, project.api_project_id)
-            with self._told_of_retries():
+            with self._told_of_retries(), of_generation(generation):
+                wait = wait_of_task(self, context, generation.generation_id, project.api_project_id)
                 wait_or_defer(self, wait, deferrable=self.deferrable)
-            return self._download(context, state, wait.generation_id, project.api_project_id)
+                return self._download(context, state, wait.generation_id, project.api_project_id)
 
     def execute_complete(
         self, context: Context, event: Any = None, deferral: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
         """Go on after the deferral: ask Diffio what became of the generation, and download it."""
         show_none(self)
-        with airflow_failures(self):
+        with airflow_failures(self), of_generation(event):
             if self._was_begun_in_ledger(deferral):
                 return self._resume_with_ledger(context, event, deferral)
-            state = self._load_state(context)
-            with self._told_of_retries():
-                resume(self, event, deferral)
+        state = self._load_state(context)
+        with airflow_failures(self), self._told_of_retries(), of_generation(event):
+            resume(self, event, deferral)
             generation_id, project_id = event["generation_id"], event["project_id"]
             DiffioRecordingLink.show(self, context, self.source, self.source_conn_id)
             self._report_origin(project_id, generation_id)
@@ -315,18 +325,21 @@ class DiffioRestoreOperator(LineageTask, DiffioOperator):
 
     @contextmanager
     def _told_of_retries(self) -> Iterator[None]:
-        """Say of a wait that ends too early what a retry of this task does."""
+        """Say of what fails after the start what a retry of this task does."""
         try:
             yield
-        except DiffioGenerationTimeoutError as error:
-            if not self.recorded:
+        except DiffioError as error:
+            if self.recorded or not error.may_be_billed:
+                raise
+            if isinstance(error, DiffioGenerationTimeoutError):
                 error.advice = (
                     "Give the task a longer timeout, or collect this generation by DiffioGenerationSensor and"
                     " DiffioDownloadOperator."
                 )
+                error.money = f"It goes on at Diffio, and is billed once. {_NO_RECORD}"
+            elif not isinstance(error, DiffioGenerationError):
                 error.money = (
-                    "It goes on at Diffio, and is billed once. Airflow before 3.3 keeps no record of it: a"
-                    " retry of this task uploads again and starts another one, which is billed too."
+                    f"The generation is billed once. {_NO_RECORD} Collect this one by DiffioDownloadOperator."
                 )
             raise
 

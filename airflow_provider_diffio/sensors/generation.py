@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -35,7 +36,7 @@ from airflow_provider_diffio.api.progress_log import ProgressLog
 from airflow_provider_diffio.lineage import Dataset, Lineage, LineageTask
 from airflow_provider_diffio.steps.arguments import read_arguments
 from airflow_provider_diffio.steps.base import DiffioTask
-from airflow_provider_diffio.steps.failures import airflow_failures, replaced_by, report
+from airflow_provider_diffio.steps.failures import airflow_failures, of_generation, replaced_by, report
 from airflow_provider_diffio.steps.wait import driver_of, resume, wait_of_task, wait_or_defer
 from airflow_provider_diffio.steps.xcom import finished_value, read_generation_ids
 
@@ -106,22 +107,23 @@ class DiffioGenerationSensor(LineageTask, DiffioTask, BaseSensorOperator):
         return ProgressLog(self.log)
 
     def execute(self, context: Context) -> Any:
-        with self._outcomes():
+        with self._outcomes(), of_generation(self.generation):
             read_arguments(self)
         if not self.deferrable:
             with self._rightly_skipped():
                 return self._returns(super().execute(context))
         with self._outcomes():
             generation_id, project_id = read_generation_ids(self.generation)
-            wait = wait_of_task(self, context, generation_id, project_id)
-            progress = wait_or_defer(self, wait, deferrable=True)
+            with of_generation(self.generation):
+                wait = wait_of_task(self, context, generation_id, project_id)
+                progress = wait_or_defer(self, wait, deferrable=True)
         return self._returns(finished_value(self.generation, progress))
 
     def execute_complete(
         self, context: Context, event: Any = None, deferral: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
         """Go on after the deferral: ask Diffio what became of the generation."""
-        with self._outcomes():
+        with self._outcomes(), of_generation(event):
             progress = resume(self, event, deferral)
         return self._returns(finished_value(self.generation, progress))
 
@@ -138,11 +140,13 @@ class DiffioGenerationSensor(LineageTask, DiffioTask, BaseSensorOperator):
         )
 
     def poke(self, context: Context) -> PokeReturnValue:
-        """Poll once. Airflow's own ``timeout`` counts here, so there is no deadline of ours."""
-        with airflow_failures(self, expected=self._may_skip):
+        """Poll once. Airflow's own ``timeout`` counts here, over all polls."""
+        with airflow_failures(self, expected=self._may_skip), of_generation(self.generation):
             generation_id, project_id = read_generation_ids(self.generation)
             self.generation_in_flight = generation_id
-            wait = WaitSpec(generation_id, project_id, started_at=0.0, deadline=float("inf"))
+            # A poll takes no longer than the whole wait may.
+            now = time.time()
+            wait = WaitSpec(generation_id, project_id, started_at=now, deadline=now + float(self.timeout))
             decision = driver_of(self.hook, wait, self._progress_log).poll()
             if isinstance(decision, Failed):
                 self._raise(decision.error)

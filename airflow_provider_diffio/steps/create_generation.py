@@ -19,6 +19,7 @@ from airflow_provider_diffio.api.errors import (
     DiffioNotFoundError,
 )
 from airflow_provider_diffio.api.models import Generation
+from airflow_provider_diffio.api.money import mark_billed
 from airflow_provider_diffio.steps.changes import ChangedInput, check_on_changed_input, report_change
 from airflow_provider_diffio.steps.restoration import Fingerprint, Start, changed_fields, digest, fingerprint
 
@@ -299,7 +300,7 @@ def _is_used_up(hook: DiffioHook, start: Start, options: GenerationOptions) -> b
             " started it. If the generation is gone at Diffio, delete the record 'diffio_restoration' of this"
             " task instance (the task's page, Task State Store): the next try then starts another one."
         )
-        error.may_be_billed = True
-        error.money = "The generation that was started is billed once; this try started none."
+        error.money = ""
+        mark_billed(error, "The generation that was started is billed once; this try started none.")
         raise
     return progress.is_failed

@@ -2,15 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_diffio.api.error_lines import error_lines
 from airflow_provider_diffio.api.errors import DiffioError
+from airflow_provider_diffio.api.money import after_start, mark_billed
+from airflow_provider_diffio.steps.xcom import plain_value
 
 if TYPE_CHECKING:
+    from airflow_provider_diffio.ledger.restoration import Start
     from airflow_provider_diffio.steps.base import FailingTask
+    from airflow_provider_diffio.steps.task_state import TaskState
+
+
+@contextmanager
+def of_generation(value: Any) -> Iterator[None]:
+    """
+    Say of every error in the block that the generation which a task was given exists.
+
+    :param value: a *generation* value, a hook's result, or a trigger's event; anything else says nothing.
+    """
+    plain = plain_value(value)
+    ids = plain if isinstance(plain, Mapping) else {}
+    generation_id, project_id = ids.get("generation_id"), ids.get("api_project_id") or ids.get("project_id")
+    if not isinstance(generation_id, str) or not isinstance(project_id, str):
+        yield
+        return
+    with after_start(generation_id, project_id):
+        yield
+
+
+@contextmanager
+def of_earlier_tries(state: TaskState) -> Iterator[None]:
+    """
+    Say of every error in the block what earlier tries of the task have started, according to its record.
+
+    :param state: the record.
+    """
+    try:
+        yield
+    except DiffioError as error:
+        starts: tuple[Start, ...] = ()
+        with suppress(DiffioError):
+            starts = state.of_earlier_tries().starts
+        if starts and not error.may_be_billed:
+            generation = starts[-1].generation
+            if generation is None:
+                said = "An earlier try of this task may have started a generation, which is billed once."
+            else:
+                error.generation_id = error.generation_id or generation.generation_id
+                said = (
+                    f"An earlier try of this task started generation {generation.generation_id}, which is"
+                    " billed once."
+                )
+            error.money = f"{error.money} {said}".strip()
+            mark_billed(error)
+        raise
 
 
 @contextmanager

@@ -43,6 +43,7 @@ class TaskState:
     def __init__(self, store: Any) -> None:
         self._store = store
         self._current: Restoration | None = None
+        self._stored: Restoration | None = None
 
     @classmethod
     def of(cls, context: Mapping[str, Any]) -> TaskState:
@@ -61,8 +62,17 @@ class TaskState:
         :raises DiffioTaskStateError: when it could not be read.
         """
         if self._current is None:
-            self._current = Restoration() if self._store is None else self._read()
+            self._current = self._stored = Restoration() if self._store is None else self._read()
         return self._current
+
+    def of_earlier_tries(self) -> Restoration:
+        """
+        Return the record as earlier tries left it.
+
+        :raises DiffioTaskStateError: when it could not be read.
+        """
+        self.load()
+        return self._stored or Restoration()
 
     def save_intent(self, restoration: Restoration) -> None:
         """
@@ -101,7 +111,12 @@ class TaskState:
                     "Nothing was started. Install the provider's newest version on this worker, or delete the"
                     f" record (the task's page, Task State Store, {KEY}): the next try then starts anew."
                 )
-        raise DiffioTaskStateError(f"The task's record {KEY!r} could not be read: {failure}.", advice=advice)
+        raise DiffioTaskStateError(
+            f"The task's record {KEY!r} could not be read: {failure}.",
+            advice=advice,
+            may_be_billed=True,
+            money="This try started no generation; one that an earlier try started is billed once.",
+        )
 
     def _write(self, restoration: Restoration) -> str:
         if self._store is not None:

@@ -20,6 +20,7 @@ from airflow_provider_diffio.api.errors import (
     DiffioInputError,
 )
 from airflow_provider_diffio.api.models import GenerationProgress
+from airflow_provider_diffio.api.money import BILLED_ONCE
 from airflow_provider_diffio.api.polling import (
     OUTCOMES,
     Failed,
@@ -28,6 +29,7 @@ from airflow_provider_diffio.api.polling import (
     WaitDriver,
     WaitSpec,
     check_intervals,
+    poll_timeout,
 )
 from airflow_provider_diffio.api.progress_log import ProgressLog
 from airflow_provider_diffio.hooks import metrics
@@ -78,6 +80,7 @@ class Deferral(NamedTuple):
                 f"The task was resumed by an event that is not known: {event!r:.200}.",
                 advice="The generation may be complete; a retry polls it again and starts none.",
                 may_be_billed=True,
+                money=BILLED_ONCE,
             )
         fields = stored or {"wait": event}
         wait = WaitSpec.read(fields["wait"])
@@ -130,7 +133,9 @@ def driver_of(hook: DiffioHook, wait: WaitSpec, observer: WaitObserver) -> WaitD
     """Return the driver that polls through a hook."""
     return WaitDriver(
         wait,
-        lambda: hook.get_generation_progress(wait.generation_id, wait.project_id),
+        lambda: hook.get_generation_progress(
+            wait.generation_id, wait.project_id, timeout=poll_timeout(wait.deadline, time.time())
+        ),
         observer=observer,
         sleep=lambda seconds: hook.get_conn().sleep(seconds),
     )

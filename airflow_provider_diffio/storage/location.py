@@ -29,11 +29,13 @@ class FileFacts:
     :ivar version: what the store changes with the content: an ETag, a generation or a time.
     :ivar encoding: the content encoding that the store removes when the file is read, such as ``gzip``; None
         where it gives the bytes as they are.
+    :ivar media_type: what the store was told of the content; None where it was told nothing.
     """
 
     size_bytes: int
     version: str
     encoding: str | None = None
+    media_type: str | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -112,6 +114,14 @@ class Location(ABC):
         :raises DiffioInputError: when it does not exist or is a directory.
         """
         return self._facts().size_bytes
+
+    def media_type(self) -> str | None:
+        """
+        Return the media type that the store was told when the file was written; None where there is none.
+
+        :raises DiffioInputError: when it does not exist or is a directory.
+        """
+        return self._facts().media_type
 
     def fingerprint(self) -> str:
         """

@@ -33,7 +33,13 @@ def facts_of(info: Mapping[str, Any]) -> FileFacts:
     """
     settings = info.get("content_settings") or {}
     encoding = info.get("contentEncoding") or settings.get("content_encoding")
-    return FileFacts(size_bytes=int(info["size"]), version=_version(info), encoding=encoding or None)
+    media_type = info.get("ContentType") or info.get("contentType") or settings.get("content_type")
+    return FileFacts(
+        size_bytes=int(info["size"]),
+        version=_version(info),
+        encoding=encoding or None,
+        media_type=media_type if isinstance(media_type, str) else None,
+    )
 
 
 def modified_of(info: Mapping[str, Any]) -> float | None:

@@ -23,7 +23,14 @@ from airflow_provider_diffio.api.errors import (
     DiffioError,
     DiffioPermissionError,
 )
-from airflow_provider_diffio.api.polling import Failed, GenerationWait, PollAgain, Succeeded, WaitSpec
+from airflow_provider_diffio.api.polling import (
+    Failed,
+    GenerationWait,
+    PollAgain,
+    Succeeded,
+    WaitSpec,
+    poll_timeout,
+)
 from airflow_provider_diffio.api.throttle import Slots, Throttle
 from airflow_provider_diffio.hooks import metrics
 
@@ -144,7 +151,7 @@ class SharedPoller:
         while True:
             await self.wait_allowed(spec.deadline)
             try:
-                progress = await self.poll(call)
+                progress = await self.poll(call, deadline=spec.deadline)
             except DiffioError as error:
                 if observer is not None:
                     observer.trouble(error)
@@ -190,22 +197,23 @@ class SharedPoller:
             if at - now >= left or self.throttle.is_open(self._clock()):
                 return
 
-    async def poll(self, call: Call[T]) -> T:
+    async def poll(self, call: Call[T], *, deadline: float = float("inf")) -> T:
         """
         Send a call once. When Diffio refuses the key and the connection has a new one by now, send it again.
 
         :param call: from :mod:`airflow_provider_diffio.api.endpoints`.
+        :param deadline: of whoever polls, in seconds since the epoch: a slow response does not pass it by.
         :return: what the call reads from the response.
         :raises DiffioError: when the call failed.
         """
         lease, asked_at = await self._current_lease(), self._clock()
         try:
-            return await self._send(lease, call)
+            return await self._send(lease, call, deadline)
         except (DiffioAuthenticationError, DiffioPermissionError):
             await self._read_again(asked_at, lease)
             if self._lease is lease or self._lease is None:
                 raise
-        return await self._send(self._lease, call)
+        return await self._send(self._lease, call, deadline)
 
     async def leave(self) -> None:
         """Stop using the poller. The last trigger closes the client, even when it is cancelled."""
@@ -227,12 +235,12 @@ class SharedPoller:
             raise RuntimeError("The poller is not open.")
         return self._lease
 
-    async def _send(self, lease: _ClientLease, call: Call[T]) -> T:
+    async def _send(self, lease: _ClientLease, call: Call[T], deadline: float) -> T:
         sent_at = self._clock()
         lease.polls += 1
         metrics.count(metrics.POLLS, by="triggerer", conn_id=self._conn_id)
         try:
-            result = await lease.client.call_once(call)
+            result = await lease.client.call_once(call, timeout=poll_timeout(deadline, time.time()))
         except DiffioError as error:
             self.throttle.on_error(error, sent_at, self._clock())
             raise
@@ -312,7 +320,12 @@ async def read_settings(conn_id: str) -> ClientSettings:
     """
     from airflow_provider_diffio.hooks.connection import DiffioConnection
 
-    return DiffioConnection.read(await find_connection(conn_id)).settings
+    connection = DiffioConnection.read(await find_connection(conn_id))
+    # In a thread, since it may send the secrets to the process that writes the log. Without them it masks in
+    # this process all the same.
+    with suppress(Exception):
+        await asyncio.to_thread(connection.mask_secrets)
+    return connection.settings
 
 
 async def sleep_until(moment: float) -> None:

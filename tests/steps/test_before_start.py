@@ -213,6 +213,62 @@ class TestThePermissions:
         assert len([path for path in asked if path.endswith("get_generation_download")]) == 1
 
 
+class TestTheRecording:
+    TEXT = b"# Title\n\nNot a word is spoken here.\n"
+    PDF = b"%PDF-1.7\n\xe2\xe3" + b"\0" * 99
+    ZIP = b"PK\3\4" + b"\0" * 99
+    WAV = b"RIFF\x24\0\0\0WAVEfmt \x10\0\0\0\1\0\1\0" + b"\0" * 99
+
+    @pytest.mark.parametrize(
+        ("name", "content"),
+        [
+            ("README.md", TEXT),
+            ("notes.txt", TEXT),
+            ("data.json", b"{}"),
+            ("a.pdf", PDF),
+            ("talk.wav.zip", ZIP),
+        ],
+    )
+    def test_a_file_that_is_none_is_refused_first(
+        self, restore: Restore, tmp_path: Path, sandbox: Sandbox, name: str, content: bytes
+    ) -> None:
+        (tmp_path / name).write_bytes(content)
+        error = restore(source=str(tmp_path / name))
+        assert f"{name} is no recording" in str(error)
+        assert "content_type" in str(error)
+        assert sandbox.requests() == []
+
+    @pytest.mark.parametrize(
+        ("name", "content", "options", "content_type"),
+        [
+            ("README.md", TEXT, {"content_type": "audio/wav"}, "audio/wav"),
+            ("talk.wav", TEXT, {}, "audio/x-wav"),
+            ("talk", TEXT, {}, "application/octet-stream"),
+            ("talk", WAV, {}, "audio/x-wav"),
+            ("talk.bak", WAV, {}, "audio/x-wav"),
+            ("talk.raw", b"\0\1" * 99, {}, "application/octet-stream"),
+            ("README.md", TEXT, {"file_name": "talk.wav"}, "audio/x-wav"),
+            ("talk.wav", TEXT, {"file_name": "talk.md"}, "audio/x-wav"),
+            ("talk", TEXT, {"file_name": "2026-03-01T00:00:00.123+00:00"}, "application/octet-stream"),
+        ],
+    )
+    def test_a_file_that_may_be_one_is_taken(
+        self,
+        restore: Restore,
+        tmp_path: Path,
+        sandbox: Sandbox,
+        name: str,
+        content: bytes,
+        options: dict[str, Any],
+        content_type: str,
+    ) -> None:
+        (tmp_path / name).write_bytes(content)
+        restore(source=str(tmp_path / name), **options)
+        [project] = sandbox.ledger()["projects"]
+        assert project["contentType"] == content_type
+        assert counted(sandbox) == (1, 1)
+
+
 class TestTheDownloadType:
     @pytest.mark.parametrize(
         ("name", "content_type"),

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pytest_mock import MockerFixture
 
 from airflow_provider_diffio import _compat
 from airflow_provider_diffio.hooks import DiffioHook
+from airflow_provider_diffio.hooks.connection import DiffioConnection
 from airflow_provider_diffio.sandbox import Sandbox
 from airflow_provider_diffio.triggers import DiffioGenerationTrigger, _shared_poller
 from tests.triggers import waits
@@ -192,3 +194,14 @@ def test_a_cancelled_trigger_leaves_the_others_alone(generation: dict[str, Any])
 
     assert asyncio.run(one_is_cancelled()) == "complete"
     assert not any(_shared_poller._shared_pollers.values())
+
+
+def test_secrets_of_the_connection_are_masked_here_too(
+    connection: dict[str, Any], monkeypatch: pytest.MonkeyPatch, mocker: MockerFixture
+) -> None:
+    extra = {"headers": {"X-Tenant": "hidden-in-a-header"}}
+    monkeypatch.setenv("AIRFLOW_CONN_DIFFIO_DEFAULT", json.dumps({**connection, "extra": extra}))
+    mask = mocker.spy(DiffioConnection, "mask_secrets")
+    asyncio.run(_shared_poller.read_settings("diffio_default"))
+    [call] = mask.call_args_list
+    assert {"hidden-in-a-header", connection["password"]} <= set(call.args[0].secrets())
