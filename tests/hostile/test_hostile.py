@@ -11,6 +11,7 @@ import io
 import json
 import os
 import shutil
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -28,6 +29,10 @@ from tests.api.scripted import Connection, Request, Scripted, answer, scripted
 API_KEY = "diffio_live_hostile0c1d2e3f4a5b6c7d8e9f"
 EXAMPLES = int(os.environ.get("DIFFIO_HOSTILE_EXAMPLES", "300"))
 CONTENT = b"a restored recording"
+#: Another version of it, of the same length.
+REPLACED = b"A RESTORED RECORDING"
+#: Seconds after which everything that is done in one example must be over, however slowly somebody answers.
+OVER = 30.0
 
 #: The endpoints of one restoration, in their order, by the last part of their path.
 ENDPOINTS = (
@@ -118,7 +123,18 @@ HEADERS = st.dictionaries(
 
 
 #: After these, a file is the restored one or is not there. Of other kinds, anything may be a recording.
-WHOLE_OR_NOTHING = ("gateway", "foreign", "half", "truncated", "html")
+WHOLE_OR_NOTHING = ("gateway", "foreign", "half", "truncated", "html", "drip", "versions")
+#: ETags of the first part and of the rest of a file that is replaced in between. A server that repeats a
+#: strong one for other bytes lies, and nobody can tell.
+ETAGS = (
+    (None, None),
+    ('W/"1"', 'W/"1"'),
+    ('W/"1"', 'W/"2"'),
+    ('"1"', '"2"'),
+    ('"1"', None),
+    (None, '"2"'),
+    ('"1"', 'W/"1"'),
+)
 
 
 @dataclass
@@ -131,7 +147,35 @@ class Attack:
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     field_name: str = ""
+    cut: float = 0.0
+    etags: tuple[str | None, str | None] = (None, None)
     played: int = 0
+
+    def slow_answer(self, good: Any, connection: Connection) -> None:
+        """Send a good answer, from somewhere in it on a byte now and then."""
+        whole = answer(good)
+        at = int(self.cut * len(whole))
+        connection.send(whole[:at])
+        for byte in whole[at:]:
+            if connection.closing.wait(0.05):
+                return
+            connection.send(bytes([byte]))
+
+    def version(self, request: Request) -> bytes:
+        """Break off after some bytes of a file; the rest comes from another one."""
+        self.played += 1
+        first, then = self.etags
+        if self.played == 1:
+            headers = {"ETag": first} if first else {"Last-Modified": "Thu, 01 Jan 2026 00:00:00 GMT"}
+            return answer(CONTENT[: 1 + int(self.cut * 18)], headers=headers, length=len(CONTENT))
+        headers = {"ETag": then} if then else {}
+        ranged = request.headers.get("range", "")
+        # A server that knows If-Range sends a new file whole; many do not know it.
+        if not ranged or (self.cut < 0.5 and request.headers.get("if-range") != then):
+            return answer(REPLACED, headers=headers)
+        start = int(ranged.removeprefix("bytes=").rstrip("-"))
+        headers["Content-Range"] = f"bytes {start}-{len(REPLACED) - 1}/{len(REPLACED)}"
+        return answer(REPLACED[start:], 206, headers=headers)
 
     def answer(self, good: Any) -> bytes:
         if self.kind == "field" and isinstance(good, dict):
@@ -166,16 +210,19 @@ class Attack:
 def attacks(draw: st.DrawFn) -> Attack:
     endpoint = draw(st.sampled_from(ENDPOINTS))
     names = sorted(_fields(GOOD[endpoint]))
-    kinds = ["json", "bytes", "html", "gateway", "foreign", "half", "truncated", "untyped", "noise"]
+    kinds = ["json", "bytes", "html", "gateway", "foreign", "half", "truncated", "untyped", "noise"] * 2
+    kinds += ["drip"] + ["versions"] * 9 * (endpoint == "media.mp3")
     return Attack(
         endpoint=endpoint,
         kind=draw(
-            st.sampled_from(kinds + ["field", "field", "field", "missing", "surrogates"] * bool(names))
+            st.sampled_from(kinds + ["field", "field", "field", "missing", "surrogates"] * 2 * bool(names))
         ),
         value=draw(VALUES),
         status=draw(STATUSES),
         headers=draw(HEADERS),
         field_name=draw(st.sampled_from(names)) if names else "",
+        cut=draw(st.floats(0, 1)),
+        etags=draw(st.sampled_from(ETAGS)),
     )
 
 
@@ -277,18 +324,26 @@ class Arena:
     server: Scripted
     other: Scripted
     hook: DiffioHook
+    #: One that has little patience, for answers that need much.
+    hasty: DiffioHook
     folder: Path
     attack: Attack | None = None
 
     def reply(self, connection: Connection) -> None:
-        connection.send(self.answer(connection.request))
-
-    def answer(self, request: Request) -> bytes:
+        request = connection.request
         name = request.target.partition("?")[0].rpartition("/")[2]
         good = _placed(GOOD.get(name, {}), self.server.url)
         if self.attack is None or name != self.attack.endpoint:
-            return answer(good)
-        return self.attack.answer(good).replace(b"OTHER_HOST", self.other.url.encode())
+            connection.send(answer(good))
+        elif self.attack.kind == "drip":
+            self.attack.slow_answer(good, connection)
+        elif self.attack.kind == "versions":
+            connection.send(self.attack.version(request))
+        else:
+            connection.send(self.answer(good, self.attack))
+
+    def answer(self, good: Any, attack: Attack) -> bytes:
+        return attack.answer(good).replace(b"OTHER_HOST", self.other.url.encode())
 
 
 def _placed(good: Any, url: str) -> Any:
@@ -302,13 +357,17 @@ def arena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
         extra = {"timeout": 2, "max_attempts": 2}
         connection = {"conn_type": "diffio", "host": server.url, "password": API_KEY, "extra": extra}
         patch.setenv("AIRFLOW_CONN_HOSTILE", json.dumps(connection))
-        hook = DiffioHook("hostile")
-        hook.get_conn().sleep = lambda _: None
-        found = Arena(server, other, hook, folder)
+        hasty = {**connection, "extra": {"timeout": 0.4, "max_attempts": 1}}
+        patch.setenv("AIRFLOW_CONN_HASTY", json.dumps(hasty))
+        hooks = [DiffioHook("hostile"), DiffioHook("hasty")]
+        for hook in hooks:
+            hook.get_conn().sleep = lambda _: None
+        found = Arena(server, other, hooks[0], hooks[1], folder)
         server.play(found.reply)
         other.play(answer(CONTENT))
         yield found
-        hook.close()
+        for hook in hooks:
+            hook.close()
 
 
 def restore(hook: DiffioHook, folder: Path) -> None:
@@ -330,6 +389,12 @@ def restore(hook: DiffioHook, folder: Path) -> None:
     hook.send_webhook_test_event()
 
 
+def starts(server: Scripted) -> set[tuple[str, str]]:
+    """Return the generations that were started: one for each key of a project, however often it is sent."""
+    sent = [request.json for request in server.requests if request.target.endswith("-generation")]
+    return {(each["apiProjectId"], each["idempotencyKey"]) for each in sent}
+
+
 def test_without_an_attack_everything_works(arena: Arena) -> None:
     arena.attack = None
     restore(arena.hook, arena.folder / "good")
@@ -342,6 +407,7 @@ def test_a_bad_answer_is_an_error_of_ours_and_writes_nothing_elsewhere(
     arena: Arena, show: Callable[[str, str], None]
 ) -> None:
     outcomes: Counter[str] = Counter()
+    kinds: Counter[str] = Counter()
 
     @settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(attacks())
@@ -349,23 +415,29 @@ def test_a_bad_answer_is_an_error_of_ours_and_writes_nothing_elsewhere(
         arena.attack = attack
         out = arena.folder / "out"
         shutil.rmtree(out, ignore_errors=True)
+        arena.server.requests.clear()
+        began = time.monotonic()
         try:
-            restore(arena.hook, out)
+            restore(arena.hasty if attack.kind == "drip" else arena.hook, out)
             name, said = "no error", ""
         except DiffioError as error:
             name, said = type(error).__name__, f"{error!r}{error}"
         outcomes[name] += 1
+        kinds[attack.kind] += 1
+        assert time.monotonic() - began < OVER
+        assert len(starts(arena.server)) <= 1
         assert API_KEY not in said
         assert said.isprintable()
         if out.exists():
             assert all(file.is_file() and not file.name.startswith(".") for file in out.iterdir())
             assert len(list(out.iterdir())) <= 1
             if attack.kind in WHOLE_OR_NOTHING:
-                assert [file.read_bytes() for file in out.iterdir()] in ([], [CONTENT])
+                assert [file.read_bytes() for file in out.iterdir()] in ([], [CONTENT], [REPLACED])
         assert {entry.name for entry in arena.folder.iterdir()} <= {"good", "out"}
 
     attacked()
     assert not [r for r in arena.other.requests if API_KEY in str(r.headers)]
     show("hostile", f"{sum(outcomes.values())} bad answers: {dict(outcomes.most_common())}")
+    show("hostile", f"of the kinds {dict(kinds.most_common())}")
     assert sum(outcomes.values()) >= EXAMPLES
     assert len(outcomes) > 5
