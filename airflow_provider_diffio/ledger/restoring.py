@@ -20,6 +20,7 @@ from airflow_provider_diffio.api.errors import (
     DiffioSourceChangedError,
 )
 from airflow_provider_diffio.api.models import DownloadedFile, Generation, Project
+from airflow_provider_diffio.api.money import mark_billed
 from airflow_provider_diffio.ledger.adoption import Adoption
 from airflow_provider_diffio.ledger.errors import DiffioLedgerError
 from airflow_provider_diffio.ledger.index import Known, LedgerIndex
@@ -354,6 +355,6 @@ def _found_by_this_key(begun: Begun) -> Iterator[None]:
             " that started it. If it is gone at Diffio, forget the record or give"
             " another revision: another generation is started then, and billed too."
         )
-        error.may_be_billed = True
-        error.money = "The generation that was started is billed once; this try started none."
+        error.money = ""
+        mark_billed(error, "The generation that was started is billed once; this try started none.")
         raise
