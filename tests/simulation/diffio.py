@@ -114,6 +114,8 @@ class ScriptedDiffio:
             return self._create_generation(name.removesuffix("-generation"), body)
         if name == "complete_project_upload":
             return self._complete_project_upload(self.projects.get(body["apiProjectId"]))
+        if name == "list_project_generations":
+            return self._list_project_generations(body["apiProjectId"])
         generation = self.generations.get(body.get("generationId", ""))
         if generation is None:
             return _json({"error": "Generation not found."}, 404)
@@ -173,6 +175,16 @@ class ScriptedDiffio:
         return _json(
             {"apiProjectId": project.project_id, "status": "uploaded", "sizeBytes": len(project.content)}
         )
+
+    def _list_project_generations(self, project_id: str) -> Answer:
+        if project_id not in self.projects:
+            return _json({"error": "API project not found."}, 404)
+        found = [
+            {"generationId": each.generation_id, "status": self.status(each), "modelKey": each.model}
+            for each in self.generations.values()
+            if each.project.project_id == project_id
+        ]
+        return _json({"apiProjectId": project_id, "generations": found})
 
     def _create_generation(self, model: str, body: Mapping[str, Any]) -> Answer:
         project = self.projects.get(body["apiProjectId"])

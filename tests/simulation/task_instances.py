@@ -94,7 +94,8 @@ class TaskInstance:
         if outcome.state == "success":
             self.value = outcome.value
             generation = self.world.diffio.generations[self.value["generation_id"]]
-            assert generation.asked_by == self.name
+            # With a ledger, whoever comes first starts it for all.
+            assert generation.asked_by == self.name or "ledger" in self.arguments
             assert Path(self.value["path"]).read_bytes() == generation.restored
         self.said.append(repr(outcome.error))
         self.said.append(str(outcome.error))

@@ -10,6 +10,7 @@ without threads, and played the same again by the same plan.
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -29,7 +30,7 @@ from tests.simulation.diffio import PAGE, ScriptedDiffio, to_response
 #: The modules of the package that tell the time, or wait.
 _TIMED = (
     "api.client", "api.media_stream", "api.polling", "api.read_bounds", "api.responses", "api.retry",
-    "hooks.diffio", "steps.wait",
+    "hooks.diffio", "ledger.restoring", "steps.wait",
 )  # fmt: skip
 
 
@@ -155,11 +156,17 @@ class World:
 
     def _patch(self, patch: pytest.MonkeyPatch) -> None:
         from airflow_provider_diffio.api.client import DiffioClient
+        from airflow_provider_diffio.ledger.heartbeat import Heartbeat, Watch
         from airflow_provider_diffio.storage.local import LocalSink
+        from airflow_provider_diffio.storage.objects import LocalObjects
 
         for name in _TIMED:
             patch.setattr(f"airflow_provider_diffio.{name}.time", self.clock)
         patch.setitem(DiffioClient.__init__.__kwdefaults__ or {}, "sleep", self.clock.sleep)
+        for timed in (Heartbeat, Watch):
+            patch.setattr(timed.__init__, "__defaults__", (self.clock.monotonic,))
+        for name in ("_create", "_write", "_delete"):
+            patch.setattr(LocalObjects, name, self._effect(getattr(LocalObjects, name)))
         replace, discard = Path.replace, LocalSink.discard
 
         def renaming(path: Path, target: Any) -> Any:
@@ -176,6 +183,16 @@ class World:
         patch.setattr(requests.adapters.HTTPAdapter, "send", lambda _, request, **__: self._send(request))
         patch.setattr(Path, "replace", renaming)
         patch.setattr(LocalSink, "discard", discarding)
+
+    def _effect(self, act: Callable[..., Any]) -> Callable[..., Any]:
+        """Let a change of the ledger be an effect; the thread of its heartbeat is out of the play."""
+
+        def acting(*args: Any) -> Any:
+            if threading.current_thread() is not threading.main_thread():
+                return None
+            return self.does(lambda: act(*args))
+
+        return acting
 
     def _send(self, request: requests.PreparedRequest) -> Any:
         return self.does(lambda: self._transmit(request))
