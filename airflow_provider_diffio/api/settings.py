@@ -38,6 +38,9 @@ _RESERVED_HEADERS = frozenset(
     | {"accept", "content-type", "content-length", "transfer-encoding"}
 )
 
+#: Top-level domains of private networks: mDNS and Kubernetes, ICANN's, IETF's, and what routers use.
+_PRIVATE_DOMAINS = frozenset({"local", "internal", "localhost", "test", "lan", "home", "localdomain"})
+
 
 @dataclass(frozen=True)
 class RequestOptions(Secret):
@@ -101,6 +104,9 @@ class ClientSettings(Secret):
     :param headers: further headers for the API host alone.
     :param proxy: http:// or https:// URL of a proxy for all hosts; the environment's settings when None.
     :param verify: True, False, or the path of a CA bundle.
+    :param allow_private_http: let the API key and recordings go over plain http to hosts of a private
+        network: private addresses, and names that only such a network knows. For a sandbox on another
+        machine; everyone on that network can read them.
     :raises DiffioConfigurationError: when something cannot work, above all an API key over plain http.
     """
 
@@ -114,6 +120,7 @@ class ClientSettings(Secret):
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     proxy: str | None = field(default=None, repr=False)
     verify: bool | str = True
+    allow_private_http: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.api_key, str) or not self.api_key.strip():
@@ -134,7 +141,12 @@ class ClientSettings(Secret):
             raise DiffioConfigurationError(
                 f"The host {urlsplit(self.base_url).netloc} is addressed by plain http, which would show the"
                 " API key to everyone on the way.",
-                advice="Use https:// in the connection's host; plain http is for loopback alone.",
+                advice=(
+                    "Use https:// in the connection's host. For a sandbox in a private network, set the extra"
+                    " 'allow_private_http' to true: everyone in that network can then read the key."
+                    if is_private(urlsplit(self.base_url).hostname or "")
+                    else "Use https:// in the connection's host; plain http is for loopback alone."
+                ),
             )
         _check_timeout(self.timeout)
         _check_max_attempts(self.retry.max_attempts)
@@ -190,7 +202,8 @@ class ClientSettings(Secret):
 
     def permits(self, url: str) -> bool:
         """
-        Return whether something secret may be sent to the URL: https, or http within this machine.
+        Return whether something secret may be sent to the URL: https, or http within this machine, or, where
+        that is allowed, within a private network.
 
         An API on another machine cannot send us to services of this one.
         """
@@ -203,7 +216,11 @@ class ClientSettings(Secret):
             return False
         if parts.scheme == "https":
             return True
-        return parts.scheme == "http" and is_loopback(host) and is_loopback(self.host)
+        if parts.scheme != "http":
+            return False
+        if is_loopback(host) or is_loopback(self.host):
+            return is_loopback(host) and is_loopback(self.host)
+        return self.allow_private_http and is_private(host) and is_private(self.host)
 
     @property
     def host(self) -> str:
@@ -261,6 +278,21 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def is_private(host: str) -> bool:
+    """
+    Return whether a host is in a private network: by its address, or by a name that is of no use elsewhere.
+
+    :param host: a name without a dot, one below a domain of private networks such as ``.internal``, or an
+        address of RFC 1918, RFC 4193 or of one link.
+    """
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        name = host.lower().rstrip(".")
+        return bool(name) and ("." not in name or name.rpartition(".")[2] in _PRIVATE_DOMAINS)
+    return address.is_private and not address.is_unspecified
 
 
 def _check_proxy(proxy: Any, name: str) -> None:

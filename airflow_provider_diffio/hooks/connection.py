@@ -76,6 +76,7 @@ class DiffioConnection(Secret):
                 headers=_read_headers(extra.get("headers")),
                 proxy=_text(extra, "proxy"),
                 verify=_read_verify(extra.get("verify")),
+                allow_private_http=_flag(extra, "allow_private_http"),
             )
             return cls(
                 settings,
@@ -230,6 +231,16 @@ def _whole(extra: Mapping[str, Any], name: str, default: int) -> int:
     if number != int(number):
         raise DiffioConfigurationError(f"extra '{name}' must be a whole number, not {number!r}.")
     return int(number)
+
+
+def _flag(extra: Mapping[str, Any], name: str) -> bool:
+    value = extra.get(name)
+    word = str(value).strip().lower()
+    if value is None or word == "" or word in _FALSE:
+        return False
+    if isinstance(value, (bool, str)) and word in _TRUE:
+        return True
+    raise DiffioConfigurationError(f"extra '{name}' must be true or false, not {value!r:.40}.")
 
 
 def _read_verify(value: Any) -> bool | str:

@@ -79,6 +79,14 @@ CONN_FIELDS: dict[str, Any] = {
         "description": "true, false, or the path of a CA bundle. Empty: true.",
         "schema": {"type": ["string", "null"], "examples": ["true", "false"], "section": HTTP_SECTION},
     },
+    "allow_private_http": {
+        "label": "Plain http to private hosts",
+        "description": (
+            "true lets the API key go over plain http to a host of a private network, such as a sandbox in"
+            " another container. Everyone in that network can read it. Empty: false."
+        ),
+        "schema": {"type": ["string", "null"], "enum": ["true", "false"], "section": HTTP_SECTION},
+    },
 }
 
 #: How the standard fields look. The port stays: Airflow 3.3 refuses to test a connection without one.

@@ -25,6 +25,7 @@ PLACEHOLDERS = {
     "headers": '{"X-Team": "audio"}',
     "proxy": "http://user:password@proxy:3128",
     "verify": "true",
+    "allow_private_http": "false",
 }
 
 #: What Airflow 2 takes for "as it is stored", when a connection is saved.

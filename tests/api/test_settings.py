@@ -95,6 +95,64 @@ def test_a_key_may_not_go_over_plain_http_elsewhere(url: str) -> None:
         ClientSettings(KEY, base_url=url)
 
 
+@pytest.mark.parametrize(
+    ("url", "advises"),
+    [("http://10.0.0.1:8788", True), ("http://sandbox:8788", True), ("http://api.diffio.ai", False)],
+)
+def test_the_way_out_is_named_where_there_is_one(url: str, advises: bool) -> None:
+    with pytest.raises(DiffioConfigurationError) as refused:
+        ClientSettings(KEY, base_url=url)
+    assert ("allow_private_http" in str(refused.value)) == advises
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://10.0.0.1",
+        "http://192.168.7.7:8788",
+        "http://[fd00::1]:8788",
+        "http://sandbox:8788",
+        "http://sandbox.local",
+        "http://SANDBOX.audio.internal.:8788",
+        "http://127.0.0.1:1",
+    ],
+)
+def test_a_private_host_may_be_allowed(url: str) -> None:
+    assert ClientSettings(KEY, base_url=url, allow_private_http=True).api_key == KEY
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://api.diffio.ai",
+        "http://8.8.8.8",
+        "http://10.0.0.1.evil.test.com",
+        "http://internal.evil.com",
+        "http://0.0.0.0",
+        "http://[2606:4700::1111]",
+    ],
+)
+def test_no_other_host_is_allowed_with_them(url: str) -> None:
+    with pytest.raises(DiffioConfigurationError, match="plain http"):
+        ClientSettings(KEY, base_url=url, allow_private_http=True)
+
+
+@pytest.mark.parametrize(
+    ("api", "url", "permitted"),
+    [
+        ("http://10.0.0.1:8788", "http://10.0.0.1:8789/m/x", True),
+        ("http://sandbox:8788", "http://media:8789/m/x", True),
+        ("http://10.0.0.1:8788", "http://media.diffio.ai/m/x", False),
+        # Neither may send us to services of this machine, nor Diffio into the network.
+        ("http://10.0.0.1:8788", "http://127.0.0.1/admin", False),
+        ("https://api.diffio.ai", "http://10.0.0.1/admin", False),
+        ("http://127.0.0.1:8788", "http://10.0.0.1/admin", False),
+    ],
+)
+def test_where_files_may_go_with_a_private_host(api: str, url: str, permitted: bool) -> None:
+    assert ClientSettings(KEY, base_url=api, allow_private_http=True).permits(url) is permitted
+
+
 LOCAL, REMOTE = "http://127.0.0.1:5001", "https://api.diffio.ai"
 
 
