@@ -55,7 +55,7 @@ class Demo:
         """Show it all, or raise."""
         self.say("demo", f"restoring {report.shown(NOISY, Path.cwd())} with Airflow")
         with sandbox(FOLDER / "sandbox") as ready:
-            self.say("sandbox", f"answers at {ready['api_url']}, in Diffio's place")
+            self.say("sandbox", f"stands for Diffio, with a page for your browser: {ready['api_url']}/")
             with LocalAirflow(
                 FOLDER / "airflow", EXAMPLES, env=self._environment(ready), paused_at_creation=True
             ) as airflow:
