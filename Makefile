@@ -109,6 +109,14 @@ STEPS ?= 100000
 simulate: $(READY) ## Play 100,000 steps of paid restorations, and check the promises after each (STEPS=...; an hour)
 	@DIFFIO_SIMULATION_STEPS=$(STEPS) $(VENV)/bin/python -m pytest tests/simulation -q --show-capture=no $(ARGS)
 
+.PHONY: texts
+texts: $(READY) ## Send 20,000 generated texts through everything, on SQLite and PostgreSQL (the test suite sends 200)
+	@DIFFIO_TEXTS=20000 $(VENV)/bin/python -m pytest tests/plugins/test_texts.py -q $(ARGS)
+
+.PHONY: event-table
+event-table: $(READY) ## Measure the runs that 100 events come to, for the table in docs/events.md (AIRFLOW=...)
+	@$(VENV)/bin/python -W ignore -m tests.e2e.event_table
+
 .PHONY: bench
 bench: $(READY) ## Measure polling, transfers, memory and imports against others (ARGS=--quick; some minutes)
 	@$(VENV)/bin/python -m benchmarks $(ARGS)

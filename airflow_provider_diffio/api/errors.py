@@ -45,6 +45,12 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from airflow_provider_diffio.api.clean_text import clean_text
+
+
+def _clean(text: str) -> str:
+    return text if text.isprintable() else clean_text(text, len(text))
+
 
 class DiffioError(Exception):
     """
@@ -83,8 +89,9 @@ class DiffioError(Exception):
         may_be_billed: bool = False,
         money: str = "",
     ) -> None:
-        super().__init__(message)
-        self.message = message
+        # Messages quote what Diffio and users wrote, and whoever logs or stores them does not expect it raw.
+        self.message = _clean(message)
+        super().__init__(self.message)
         self.status_code = status_code
         self.code = code
         self.endpoint = endpoint
@@ -115,9 +122,13 @@ class DiffioError(Exception):
             "project": self.project_id,
             "generation": self.generation_id,
         }
-        return [f"{name} {value}" for name, value in known.items() if value is not None]
+        return [_clean(f"{name} {value}") for name, value in known.items() if value is not None]
 
     def __str__(self) -> str:
+        """Return message, facts, advice and money, as text that every log and database takes."""
+        return _clean(self._text())
+
+    def _text(self) -> str:
         parts = [self.message]
         if facts := self.facts():
             parts.append(f"[{', '.join(facts)}]")

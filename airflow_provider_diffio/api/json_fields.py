@@ -18,8 +18,8 @@ _TEXT_LENGTH = 16 * 1024
 _PROSE_LENGTH = 2000
 #: Halves of characters outside of the BMP, which are left where a text was cut and which no database takes.
 _HALF = re.compile("[\ud800-\udfff]")
-#: Control characters but for white space.
-_CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f]")
+#: Control characters but for white space, and marks that reverse the text after them.
+_CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _SPACE = re.compile("[\t-\r\u2028\u2029]")
 
 

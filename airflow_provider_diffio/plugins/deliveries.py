@@ -141,7 +141,7 @@ def _register(diffio_conn_id: str, event: WebhookEvent) -> Outcome:
             return "unused"
         if _is_stored(session, asset.id, event.message_id):
             return "duplicate"
-        _date_queue(session, asset.id)
+        _lock_dags(session, asset.id)
         registered = asset_manager.register_asset_change(
             asset=asset, extra=event_extra(event), session=session
         )
@@ -201,34 +201,48 @@ def _queue_stale(session: Any, asset_id: int) -> None:
     session.flush()
 
 
+def _lock_dags(session: Any, asset_id: int) -> None:
+    """
+    Keep the scheduler from making a run of the asset's DAGs until the transaction ends (before Airflow 3.4).
+
+    The scheduler leaves out DAGs that are locked. Otherwise it could take a DAG's queue entry before the new
+    event is there to see, or one of its entries only: were the other older, and stayed because this
+    transaction is rolled back, then a later run would take events again that an earlier one had.
+    """
+    from airflow.models.asset import AssetDagRunQueue, DagScheduleAssetReference
+    from airflow.models.dag import DagModel
+    from sqlalchemy import or_, select
+
+    if queues_each_asset_event():
+        return
+    queued = select(AssetDagRunQueue.target_dag_id).where(AssetDagRunQueue.asset_id == asset_id)
+    scheduled = select(DagScheduleAssetReference.dag_id).where(DagScheduleAssetReference.asset_id == asset_id)
+    # Locked in one order, so that two processes never wait for each other. (SQLite locks nothing here.)
+    session.execute(
+        select(DagModel.dag_id)
+        .where(or_(DagModel.dag_id.in_(queued), DagModel.dag_id.in_(scheduled)))
+        .order_by(DagModel.dag_id)
+        .with_for_update(key_share=True)
+    ).all()
+
+
 def _date_queue(session: Any, asset_id: int) -> dt.datetime:
     """
     Set the time of all queue entries of the asset's DAGs to now, and return that time.
 
     Before Airflow 3.4, the scheduler starts one run with all events up to the time at which the *first* of
     them was queued. Events that come in between that time and the run, while the scheduler is busy or the DAG
-    has as many runs as it may, would be left until some later event. Called before the event is added, this
-    also locks the entries, so that the scheduler does not take them meanwhile. Called after it, this covers
-    the event.
+    has as many runs as it may, would be left until some later event.
     """
     from airflow.models.asset import AssetDagRunQueue
-    from sqlalchemy import select, update
+    from sqlalchemy import update
 
     moment = now()
-    if queues_each_asset_event():
-        return moment
-    entries = AssetDagRunQueue.asset_id == asset_id
-    # Locked in one order, so that two processes never wait for each other. (SQLite locks nothing here.)
-    session.execute(
-        select(AssetDagRunQueue.target_dag_id)
-        .where(entries)
-        .order_by(AssetDagRunQueue.target_dag_id)
-        .with_for_update()
-    ).all()
-    session.execute(
-        update(AssetDagRunQueue)
-        .where(entries)
-        .values(created_at=moment)
-        .execution_options(synchronize_session=False)
-    )
+    if not queues_each_asset_event():
+        session.execute(
+            update(AssetDagRunQueue)
+            .where(AssetDagRunQueue.asset_id == asset_id)
+            .values(created_at=moment)
+            .execution_options(synchronize_session=False)
+        )
     return moment

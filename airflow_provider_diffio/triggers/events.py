@@ -166,7 +166,12 @@ class DiffioGenerationEventTrigger(BaseEventTrigger):
     async def _confirm(self, fresh: Sequence[Listed]) -> dict[Listed, Mapping[str, Any]]:
         """Ask about each generation, and leave out those about which Diffio does not respond now."""
         from airflow_provider_diffio.api import endpoints
-        from airflow_provider_diffio.api.errors import DiffioError, DiffioNotFoundError
+        from airflow_provider_diffio.api.errors import (
+            DiffioError,
+            DiffioGatewayError,
+            DiffioNotFoundError,
+            DiffioResponseError,
+        )
 
         slots = asyncio.Semaphore(CONCURRENCY)
 
@@ -181,6 +186,9 @@ class DiffioGenerationEventTrigger(BaseEventTrigger):
                     # Listed, and yet unknown: nothing is known but what the list says.
                     return generation_value(listed)
                 except DiffioError as error:
+                    if isinstance(error, DiffioResponseError) and not isinstance(error, DiffioGatewayError):
+                        # A response that cannot be read, for its length perhaps: the next would be alike.
+                        return generation_value(listed)
                     self.log.warning(
                         "Generation %s is left for the next poll: %s",
                         clean_text(generation_id),

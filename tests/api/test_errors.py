@@ -376,3 +376,13 @@ def test_an_error_without_a_message_says_what_came(body: bytes) -> None:
 @pytest.mark.parametrize("code", [7, None, "", " ", ["x"], {}])
 def test_a_code_of_another_type_is_no_code(code: Any) -> None:
     assert refused(DOWNLOAD, 409, {"error": "Wait.", "code": code}).code is None
+
+
+@pytest.mark.parametrize("text", ["half \ud83d", "NUL \x00", "reversed \u202e", "red \x1b[31m", "C1 \x9b"])
+def test_a_message_can_be_stored_and_logged_whatever_it_quotes(text: str) -> None:
+    from airflow_provider_diffio.api.errors import DiffioError
+
+    error = DiffioError(f"Diffio says {text}", generation_id=text, advice=text, money=text)
+    assert not set(f"{error}{error.message}{error.args}") & set("\ud83d\x00\u202e\x1b\x9b")
+    assert str(error).encode().decode() == str(error)
+    assert "Diffio says" in error.message

@@ -9,6 +9,7 @@ processes are forks of one that has imported Airflow, which takes longer than al
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import random
@@ -21,6 +22,14 @@ from typing import Any
 TYPES = ("generation.completed", "generation.failed")
 #: DAGs on both assets, so that there are several queue entries to lock.
 DAGS = ("a_both", "b_completed", "c_both")
+
+
+#: Share of transactions that end before they are committed, as with a process that is killed.
+KILLED = 0.2
+
+
+class KilledError(Exception):
+    """A process of the API server ends in the middle of a transaction."""
 
 
 def make_tables() -> None:
@@ -75,10 +84,22 @@ def deliver(number: int, deliveries: int, threads: int) -> dict[str, Any]:
     """Register deliveries of both types; each has the same ids as in the other processes."""
     from airflow_provider_diffio.api.json_fields import JSONFields
     from airflow_provider_diffio.api.models import WebhookEvent
+    from airflow_provider_diffio.plugins import deliveries as module
     from airflow_provider_diffio.plugins.deliveries import Deliveries
 
     registry = Deliveries()
     randomly = random.Random(number)  # noqa: S311 - the order of a test
+    queue_stale = module._queue_stale
+
+    def queue_stale_or_die(session: Any, asset_id: int) -> None:
+        queue_stale(session, asset_id)
+        session.flush()
+        if randomly.random() < KILLED:
+            # The transaction stays open for a moment, and is rolled back.
+            time.sleep(0.02)
+            raise KilledError
+
+    module._queue_stale = queue_stale_or_die
     ids = list(range(deliveries))
     randomly.shuffle(ids)
 
@@ -98,7 +119,9 @@ def deliver(number: int, deliveries: int, threads: int) -> dict[str, Any]:
         }
         event = WebhookEvent.read(JSONFields(body, "the webhook"), f"msg_{each}")
         try:
-            return registry.register("diffio_default", event)
+            while True:
+                with contextlib.suppress(KilledError):
+                    return registry.register("diffio_default", event)
         except Exception as error:
             return f"{type(error).__name__}: {getattr(error, 'orig', error)}"
 
@@ -106,25 +129,51 @@ def deliver(number: int, deliveries: int, threads: int) -> dict[str, Any]:
         return dict(Counter(pool.map(register, ids)))
 
 
-def schedule(seconds: float) -> None:
-    """Take queue entries as Airflow's scheduler does: lock a DAG's, pass over locked ones, delete them."""
-    from airflow.models.asset import AssetDagRunQueue
+def schedule(over: Any) -> dict[str, list[str]]:
+    """
+    Start runs as Airflow's scheduler does until 3.3, and return the deliveries that each DAG's runs had.
+
+    It locks the DAG and passes over locked ones, takes queue entries and passes over locked ones, and gives
+    the run all events between the time of the last run before it and the time of the latest entry.
+    """
+    from airflow.models.asset import AssetDagRunQueue, AssetEvent, DagScheduleAssetReference
+    from airflow.models.dag import DagModel
     from airflow.utils.session import create_session
     from sqlalchemy import select
 
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        with create_session() as session:
-            for dag_id in random.sample(DAGS, len(DAGS)):
+    runs: dict[str, list[Any]] = {dag_id: [] for dag_id in DAGS}
+    taken: dict[str, list[str]] = {dag_id: [] for dag_id in DAGS}
+    while not over.is_set():
+        for dag_id in random.sample(DAGS, len(DAGS)):
+            with create_session() as session:
+                dag = select(DagModel.dag_id).where(DagModel.dag_id == dag_id)
+                if session.scalar(dag.with_for_update(skip_locked=True, key_share=True)) is None:
+                    continue
                 entries = session.scalars(
                     select(AssetDagRunQueue)
                     .where(AssetDagRunQueue.target_dag_id == dag_id)
                     .order_by(AssetDagRunQueue.created_at.desc())
                     .with_for_update(skip_locked=True)
                 ).all()
+                if not entries:
+                    continue
+                moment = entries[0].created_at
+                before = max((run for run in runs[dag_id] if run < moment), default=None)
+                assets = select(DagScheduleAssetReference.asset_id).where(
+                    DagScheduleAssetReference.dag_id == dag_id
+                )
+                events = select(AssetEvent.extra).where(
+                    AssetEvent.asset_id.in_(assets), AssetEvent.timestamp <= moment
+                )
+                if before is not None:
+                    events = events.where(AssetEvent.timestamp > before)
+                taken[dag_id] += [extra["message_id"] for extra in session.scalars(events)]
+                runs[dag_id].append(moment)
                 for entry in entries:
                     session.delete(entry)
-        time.sleep(0.01)
+        # Sometimes busy elsewhere, so that a DAG has entries of both assets; sometimes at once again.
+        time.sleep(random.choice((0.0, 0.0, 0.0, 0.05)))  # noqa: S311 - no secret
+    return taken
 
 
 def show() -> dict[str, Any]:
@@ -160,8 +209,8 @@ def main(deliveries: int, threads: list[int]) -> dict[str, Any]:
 
     make_tables()
     forks = multiprocessing.get_context("fork")
-    answers, ignored = forks.Queue(), forks.Queue()
-    scheduler = forks.Process(target=in_child, args=(schedule, (600.0,), ignored), daemon=True)
+    answers, taken, over = forks.Queue(), forks.Queue(), forks.Event()
+    scheduler = forks.Process(target=in_child, args=(schedule, (over,), taken), daemon=True)
     scheduler.start()
     servers = [
         forks.Process(target=in_child, args=(deliver, (number, deliveries, count), answers), daemon=True)
@@ -170,8 +219,9 @@ def main(deliveries: int, threads: list[int]) -> dict[str, Any]:
     for server in servers:
         server.start()
     outcomes = [answers.get(timeout=300) for _ in servers]
-    scheduler.terminate()
-    return {"outcomes": outcomes, **show()}
+    time.sleep(1)
+    over.set()
+    return {"outcomes": outcomes, "taken": taken.get(timeout=60), **show()}
 
 
 if __name__ == "__main__":
