@@ -59,13 +59,16 @@ format: $(LINT_READY) ## Rewrite the code in the project's format
 .venv-docs/.ready: .ci/docs-requirements.txt .ci/docs-venv .ci/lib.sh
 	@.ci/docs-venv
 
+# The address is named in pyproject.toml alone.
+REPOSITORY_URL = $(shell sed -n 's/^Source = "\(.*\)"$$/\1/p' pyproject.toml)
+
 .PHONY: docs
 docs: .venv-docs/.ready ## Build the documentation into .site; a warning is an error
-	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict $(ARGS)
+	@REPOSITORY_URL=$(REPOSITORY_URL) NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict $(ARGS)
 
 .PHONY: preview
 preview: .venv-docs/.ready ## Serve the documentation, and rebuild it while you edit
-	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs serve $(ARGS)
+	@REPOSITORY_URL=$(REPOSITORY_URL) NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs serve $(ARGS)
 
 .tools/playwright/.ready: .ci/browser-requirements.txt .ci/browser .ci/lib.sh
 	@.ci/browser

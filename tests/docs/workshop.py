@@ -77,6 +77,9 @@ class Workshop:
             "yaml": self._yaml,
             "dockerfile": self._dockerfile,
             "nginx": self._nginx,
+            "jsonc": lambda block: json.loads(block.text),
+            "py": lambda block: compile(block.text, block.page, "exec"),
+            "requirements": self._requirements,
         }
         assert block.kind in kinds, f"nobody runs a block of the kind {block.kind!r}"
         if block.needs and tuple(map(int, block.needs.split("."))) > AIRFLOW:
@@ -132,7 +135,9 @@ class Workshop:
 
     def _python(self, block: Block) -> None:
         text = self._local(block.text)
-        if re.search(r"^def test_", text, re.MULTILINE):
+        if block.title == "conftest.py":
+            (self._folder / block.title).write_text(text)
+        elif re.search(r"^def test_", text, re.MULTILINE):
             self._run_tests(text)
         elif re.search(r"\bDAG\(|^@dag", text, re.MULTILINE):
             self._run_dags(block, text)
@@ -157,20 +162,30 @@ class Workshop:
         ended = subprocess.run(
             command,
             cwd=self._folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**self._environment_of_tests(), "PYTHONPATH": str(ROOT)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=120,
+            timeout=PATIENCE,
             check=False,
         )
         assert ended.returncode == 0, ended.stdout
         sys.stdout.write(ended.stdout)
 
+    def _environment_of_tests(self) -> dict[str, str]:
+        """Return nothing of this Airflow to a reader whose conftest.py makes one."""
+        alone = (self._folder / "conftest.py").exists()
+        return {
+            name: value for name, value in os.environ.items() if not (alone and name.startswith("AIRFLOW"))
+        }
+
     def _run_dags(self, block: Block, text: str) -> None:
         name = Path(block.title).name or f"line_{block.line}.py"
         path = self._dags / name
         path.write_text(text)
+        beside_tests = self._folder / "dags" / name
+        beside_tests.parent.mkdir(exist_ok=True)
+        beside_tests.write_text(text)
         for dag in _load(path):
             run = dag.test()
             states = {f"{ti.task_id}[{ti.map_index}]": str(ti.state) for ti in run.get_task_instances()}
@@ -248,6 +263,10 @@ class Workshop:
             shapes = [sorted(value) for value in self._values]
             assert isinstance(content, dict), "it is no connection and no value"
             assert sorted(content) in shapes, f"no task of this page returned {sorted(content)}, but {shapes}"
+
+    def _requirements(self, block: Block) -> None:
+        for line in block.text.splitlines():
+            self._shell(f"pip install '{line}'")
 
     def _ini(self, block: Block) -> None:
         parser = configparser.ConfigParser(interpolation=None)
