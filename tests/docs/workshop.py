@@ -78,7 +78,7 @@ class Workshop:
             "dockerfile": self._dockerfile,
             "nginx": self._nginx,
             "jsonc": lambda block: json.loads(block.text),
-            "py": lambda block: compile(block.text, block.page, "exec"),
+            "py": self._python_to_read,
             "requirements": self._requirements,
         }
         assert block.kind in kinds, f"nobody runs a block of the kind {block.kind!r}"
@@ -144,6 +144,10 @@ class Workshop:
         else:
             code = compile("\n" * block.line + text, block.page, "exec")
             exec(code, self._names)  # noqa: S102 - our own words
+
+    def _python_to_read(self, block: Block) -> None:
+        """Code that is shown for comparison has to be code."""
+        compile(block.text, block.page, "exec")
 
     def _run_tests(self, text: str) -> None:
         path = self._folder / "test_of_a_reader.py"
