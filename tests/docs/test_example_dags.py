@@ -41,6 +41,21 @@ def test_nightly_cleanup_is_bounded(bag: Any) -> None:
     assert dag.get_task("restore").max_active_tis_per_dagrun == 4
 
 
+def test_nightly_cleanup_takes_nothing_deeper_for_done(bag: Any, tmp_path: Path) -> None:
+    source, restored = tmp_path / "recordings", tmp_path / "restored"
+    for path in (
+        source / "a.wav",
+        source / "b.wav",
+        restored / "tutorial" / "a.wav.mp3",
+        restored / "b.wav.mp3",
+    ):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"RIFF")
+    listing = bag.dags["diffio_nightly_cleanup"].get_task("list_new").python_callable
+    found = listing({"source_dir": str(source), "output_dir": str(restored), "limit": 9})
+    assert [job["source"] for job in found] == [f"{source}/a.wav"]
+
+
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
 def test_they_are_short_and_explain_themselves(path: Path) -> None:
     assert ast.get_docstring(ast.parse(path.read_text()))
