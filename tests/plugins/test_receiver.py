@@ -290,3 +290,15 @@ def test_airflow_finds_the_plugin() -> None:
     (mount,) = point.load()().fastapi_apps
     assert mount["url_prefix"] == "/diffio"
     assert json.dumps([route.path for route in mount["app"].routes]) == '["/webhooks/{conn_id}"]'
+
+
+def test_teams_are_said_to_be_unsupported(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from airflow_provider_diffio.plugins.receiver import make_app
+
+    make_app()
+    assert "multi_team" not in caplog.text
+    monkeypatch.setenv("AIRFLOW__CORE__MULTI_TEAM", "True")
+    make_app()
+    assert "does not support [core] multi_team" in caplog.text

@@ -40,7 +40,7 @@ def test_every_text_is_stored_and_shown(kind: str, tmp_path: Path) -> None:
             env["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC"] = f"postgresql+asyncpg{server.database_url}"
         command = [sys.executable, "-W", "ignore", "-m", "tests.plugins.text_flow", str(COUNT)]
         done = subprocess.run(
-            command, env=env, text=True, capture_output=True, timeout=120 + COUNT, check=False
+            command, env=env, text=True, capture_output=True, timeout=600 + COUNT, check=False
         )
     assert done.returncode == 0, done.stderr[-3000:]
     shown = json.loads(done.stdout.strip().splitlines()[-1])
