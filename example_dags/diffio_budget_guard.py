@@ -34,9 +34,7 @@ with DAG(
     account = DiffioAccountSettingsOperator(task_id="account")
 
     @task.short_circuit
-    def within_budget(
-        usage: dict[str, Any], account: dict[str, Any], params: dict[str, Any] | None = None
-    ) -> bool:
+    def within_budget(usage: Any, account: Any, params: dict[str, Any] | None = None) -> bool:
         """Return whether tonight's restorations may start."""
         assert params is not None
         spent, limit = usage["total_cents"], params["limit_cents"]

@@ -67,7 +67,7 @@ with DAG(
     ).expand_kwargs(new)
 
     @task(trigger_rule=TriggerRule.ALL_DONE)
-    def summarize(jobs: list[dict[str, str]] | None, files: Any) -> dict[str, int]:
+    def summarize(jobs: Any, files: Any) -> dict[str, int]:
         """Log what was restored. Fail the run if something was not: the next night tries that again."""
         if jobs is None:
             raise AirflowFailException("The new recordings could not be listed: see the task list_new.")
