@@ -381,3 +381,18 @@ class DiffioGenerationLimitError(DiffioGenerationError):
     """Another generation would be one more than ``max_generations`` allows this task instance to start."""
 
     final = True
+
+
+class DiffioVerificationError(DiffioGenerationError):
+    """
+    A restored file does not decode to its end, or is not as long as its source (``verify="audio"``).
+
+    :ivar kept_at: where the file is that failed, or None.
+    """
+
+    final = True
+    default_advice = (
+        "Listen to it. It is never published, and no other generation is started by itself. Clear the task"
+        " to fetch the same one again, or give verify=None to take it as it is."
+    )
+    kept_at: str | None = None

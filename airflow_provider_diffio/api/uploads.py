@@ -108,10 +108,14 @@ class _SharedStream(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        if whence != os.SEEK_SET:
-            raise io.UnsupportedOperation("only from the start")
-        self._at = offset
-        return offset
+        if whence == os.SEEK_CUR:
+            offset += self._at
+        elif whence == os.SEEK_END:
+            with self._lock:
+                offset += self._stream.seek(0, os.SEEK_END) - self._start
+                self._stream.seek(self._start)
+        self._at = max(offset, 0)
+        return self._at
 
     def tell(self) -> int:
         return self._at

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import cached_property
 from pathlib import PurePath
@@ -36,6 +37,7 @@ from airflow_provider_diffio.api.polling import (
 from airflow_provider_diffio.api.progress_log import ProgressLog
 from airflow_provider_diffio.hooks import connection_form, lineage, metrics
 from airflow_provider_diffio.hooks.connection import DiffioConnection
+from airflow_provider_diffio.hooks.verification import Verification, Verify, check_verify
 from airflow_provider_diffio.storage import Location
 
 if TYPE_CHECKING:
@@ -468,6 +470,9 @@ class DiffioHook(BaseHook):
         overwrite: Literal["replace", "error"] = "replace",
         ready_timeout: float | timedelta = DEFAULT_READY_TIMEOUT,
         about_to_publish: Callable[[models.DownloadedFile], None] | None = None,
+        verify: Verify | None = None,
+        source: AnySource | None = None,
+        source_conn_id: str | None = None,
         request_options: Options = None,
     ) -> models.DownloadedFile:
         """
@@ -487,9 +492,16 @@ class DiffioHook(BaseHook):
         :param overwrite: ``replace`` what is there, or ``error`` if there is something.
         :param ready_timeout: seconds to wait for a file that is not there yet after completion.
         :param about_to_publish: told what has arrived, right before it appears at the path.
+        :param verify: ``audio`` to decode the file to its end before it appears (extra ``audio``); silence is
+            a WARNING, and a transcript is not decoded. None, the default, does not.
+        :param source: the recording it was made from, for ``verify``: the file must be as long, within 0.5 s
+            or 2 %, whichever is larger. Not compared when not given, or when it cannot be read.
+        :param source_conn_id: connection that the source is reached through.
         :param request_options: for each request.
         :return: the file: ``path``, ``size_bytes``, ``sha256``, ``mime_type``, ``file_name``, ...
         :raises DiffioInputError: before anything is asked, when the path or an argument cannot work.
+        :raises DiffioVerificationError: when it fails ``verify``; it is kept beside the path, with
+            ``.failed-verification`` after its name, and never published.
         :raises DiffioError: when there is no such file, or it did not arrive whole; nothing is left behind.
         """
 
@@ -497,9 +509,15 @@ class DiffioHook(BaseHook):
 
         with after_start(generation_id, project_id):
             ready_timeout = read_seconds(ready_timeout, "ready_timeout")
-            target = self.check_download(path, download_type, output_conn_id, overwrite)
+            target = self.check_download(path, download_type, output_conn_id, overwrite, verify)
         file = FileDownload(self, generation_id, project_id, download_type, ready_timeout, request_options)
-        return file.to(target, overwrite=overwrite == "replace", about_to_publish=about_to_publish)
+        with self._verification(verify, source, source_conn_id) as verification:
+            return file.to(
+                target,
+                overwrite=overwrite == "replace",
+                about_to_publish=about_to_publish,
+                verification=verification,
+            )
 
     def download_bytes(
         self,
@@ -508,6 +526,9 @@ class DiffioHook(BaseHook):
         download_type: str | None = None,
         *,
         ready_timeout: float | timedelta = DEFAULT_READY_TIMEOUT,
+        verify: Verify | None = None,
+        source: AnySource | None = None,
+        source_conn_id: str | None = None,
         request_options: Options = None,
     ) -> bytes:
         """
@@ -519,17 +540,23 @@ class DiffioHook(BaseHook):
         :param download_type: as for :meth:`download`.
         :param ready_timeout: seconds to wait for a file that is not there yet after completion; 120 by
             default.
+        :param verify: as for :meth:`download`; what fails is not returned.
+        :param source: as for :meth:`download`.
+        :param source_conn_id: as for :meth:`download`.
         :param request_options: for each request.
         :return: the content.
         :raises DiffioInputError: before anything is asked, when an argument cannot work.
+        :raises DiffioVerificationError: when it fails ``verify``.
         :raises DiffioError: when there is no such file, or it did not arrive whole.
         """
         from airflow_provider_diffio.hooks.downloads import FileDownload
 
         with after_start(generation_id, project_id):
             ready_timeout = read_seconds(ready_timeout, "ready_timeout")
+            check_verify(verify)
         file = FileDownload(self, generation_id, project_id, download_type, ready_timeout, request_options)
-        return file.content()
+        with self._verification(verify, source, source_conn_id) as verification:
+            return file.content(verification)
 
     def check_download(
         self,
@@ -537,6 +564,7 @@ class DiffioHook(BaseHook):
         download_type: str | None = None,
         output_conn_id: str | None = None,
         overwrite: Literal["replace", "error"] = "replace",
+        verify: Verify | None = None,
     ) -> Location:
         """
         Check the arguments of a later :meth:`download` without asking Diffio, before a generation is started.
@@ -545,10 +573,12 @@ class DiffioHook(BaseHook):
         :param download_type: as for :meth:`download`.
         :param output_conn_id: as for :meth:`download`.
         :param overwrite: as for :meth:`download`.
+        :param verify: as for :meth:`download`.
         :return: where the file will go.
         :raises DiffioInputError: when an argument cannot work.
         """
 
+        check_verify(verify)
         if overwrite not in ("replace", "error"):
             raise DiffioInputError(f"overwrite must be 'replace' or 'error', not {overwrite!r:.40}.")
         if download_type is not None:
@@ -594,6 +624,7 @@ class DiffioHook(BaseHook):
         max_poll_interval: float | timedelta = DEFAULT_MAX_POLL_INTERVAL,
         timeout: float | timedelta = DEFAULT_WAIT_TIMEOUT,
         on_progress: Callable[[models.GenerationProgress], None] | None = None,
+        verify: Verify | None = None,
         request_options: Options = None,
     ) -> models.DownloadedFile | bytes:
         """
@@ -633,6 +664,8 @@ class DiffioHook(BaseHook):
         :param timeout: seconds to wait for the generation; 6 hours by default.
         :param on_progress: told what each poll brings; what it raises ends the call, not the generation.
         :param request_options: for each call.
+        :param verify: ``audio`` to decode the file to its end, and to compare its length with the source's;
+            see :meth:`download`. None, the default, does not.
         :return: the file, or its content where no path is given.
         :raises DiffioInputError: before anything is sent.
         :raises DiffioError: when a step did not work; ``may_be_billed`` tells whether it may cost money.
@@ -830,6 +863,23 @@ class DiffioHook(BaseHook):
         """
         lineage.report_upload(self, source, project_id)
 
+    @contextmanager
+    def _verification(
+        self, verify: Verify | None, source: AnySource | None, source_conn_id: str | None
+    ) -> Iterator[Verification | None]:
+        """Give what checks a restored file, where it is to be checked."""
+        if verify is None:
+            yield None
+            return
+        given: Source | None = None
+        try:
+            given = None if source is None else self._source(source, _source_name(source), source_conn_id)
+        except DiffioError as error:
+            # It is paid for, and its source may be tidied away by now.
+            self.log.warning("The length of the restored file cannot be compared: %s", error.message)
+        with Verification(self.log, given) as verification:
+            yield verification
+
     def _source(
         self,
         source: AnySource,
@@ -851,6 +901,12 @@ class DiffioHook(BaseHook):
                 advice="Give file_name, such as 'talk.wav': Diffio tells the format by it.",
             )
         return uploads.source_of(cast("Any", source), file_name)
+
+
+def _source_name(source: Any) -> str | None:
+    """Return a name for what has none, since nothing but a message shows it."""
+    is_stream = not (isinstance(source, Location) or is_path(source) or hasattr(source, "check_unchanged"))
+    return "recording" if isinstance(source, bytes) or (is_stream and not _has_name(source)) else None
 
 
 def _has_name(stream: Any) -> bool:

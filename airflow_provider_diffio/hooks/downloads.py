@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_provider_diffio import storage
 from airflow_provider_diffio.api import downloads, models
+from airflow_provider_diffio.api.errors import DiffioVerificationError
 from airflow_provider_diffio.api.json_fields import presentable
 from airflow_provider_diffio.api.money import after_start
 from airflow_provider_diffio.api.readable import readable_size
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     import logging
 
     from airflow_provider_diffio.api.client import DiffioClient, Options
+    from airflow_provider_diffio.hooks.verification import Verification
 
 _SUFFIXES = {"video": "mp4", "transcript": "json"}
 
@@ -67,6 +70,7 @@ class FileDownload:
         *,
         overwrite: bool,
         about_to_publish: Callable[[models.DownloadedFile], None] | None,
+        verification: Verification | None = None,
     ) -> models.DownloadedFile:
         """
         Write the file, whole or not at all.
@@ -74,20 +78,28 @@ class FileDownload:
         :param target: where to; a directory gets the file's own name.
         :param overwrite: whether a file that is there may be replaced.
         :param about_to_publish: told what has arrived, right before it appears.
+        :param verification: checks what has arrived, before it appears; a transcript is not checked.
+        :raises DiffioVerificationError: when it does not pass; it is kept beside its place then.
         :raises DiffioError: when there is no such file, or it did not arrive whole; nothing is left behind.
         """
         with after_start(self._generation_id, self._project_id):
-            return self._write(target, overwrite, about_to_publish)
+            return self._write(target, overwrite, about_to_publish, verification)
 
-    def content(self) -> bytes:
+    def content(self, verification: Verification | None = None) -> bytes:
         """
         Return all bytes of the file.
 
+        :param verification: checks them; a transcript is not checked.
+        :raises DiffioVerificationError: when they do not pass.
         :raises DiffioError: when there is no such file, or it did not arrive whole.
         """
         content = bytearray()
         with after_start(self._generation_id, self._project_id):
-            taken = self._fetch(self._link(), self._generation_id, content.extend)
+            link = self._link()
+            taken = self._fetch(link, self._generation_id, content.extend)
+            if verification is not None and link.download_type != "transcript":
+                verification.write(content)
+                verification.check(link.file_name or self._generation_id)
         self._count(len(content))
         size = readable_size(len(content))
         self._hook.log.info("Fetched generation %s (%s) in %s.", self._generation_id, size, taken)
@@ -98,8 +110,10 @@ class FileDownload:
         target: storage.Location,
         overwrite: bool,
         about_to_publish: Callable[[models.DownloadedFile], None] | None,
+        verification: Verification | None,
     ) -> models.DownloadedFile:
         link = self._link()
+        checked = None if link.download_type == "transcript" else verification
         suffix = _SUFFIXES.get(link.download_type, "mp3")
         file_name = storage.safe_file_name(link.file_name, f"{self._generation_id}.{suffix}")
         target = target.file(file_name)
@@ -116,16 +130,18 @@ class FileDownload:
                 api_project_id=self._project_id,
             )
 
-        with target.writer(overwrite=overwrite) as writer:
+        with _kept_when_refused(checked, target), target.writer(overwrite=overwrite) as writer:
             taken = self._fetch(
                 link,
                 file_name,
-                writer.write,
+                writer.write if checked is None else checked.beside(writer.write),
                 expect_size=lambda size: writer.expect(size_bytes=size),
                 written_sha256=lambda: writer.sha256,
             )
+            writer.verify()
+            if checked is not None:
+                checked.check(target.name)
             if about_to_publish is not None:
-                writer.verify()
                 about_to_publish(arrived(writer))
         self._count(writer.size_bytes)
         kind = presentable(link.mime_type or link.download_type)
@@ -166,3 +182,14 @@ class FileDownload:
         )
         fetch.run(link)
         return transfer.elapsed
+
+
+@contextmanager
+def _kept_when_refused(verification: Verification | None, target: storage.Location) -> Iterator[None]:
+    """Keep a file that does not pass, once its place is left as it was."""
+    try:
+        yield
+    except DiffioVerificationError as error:
+        if verification is not None:
+            verification.keep(error, target)
+        raise

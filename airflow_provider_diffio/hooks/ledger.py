@@ -250,6 +250,7 @@ def restore_with_ledger(
     """
     hook = restore.hook
     given: dict[str, Any] = {"request_options": restore.request_options}
+    verified = {"verify": restore.verify, "source": restore.source, "source_conn_id": restore.source_conn_id}
     options = LedgerOptions.of(restore)
     job = job_of(hook, restore, options, destination, **given)
     source = source_of(hook, restore, destination, **given)
@@ -262,11 +263,14 @@ def restore_with_ledger(
         with _collected_later(*ids), recorded_failures(restoration, begun):
             hook.wait_for_generation(*ids, on_progress=restore.on_progress, **given, **wait)
             if destination is None:
-                content: bytes = hook.download_bytes(*ids, restore.download_type, **given)
+                content: bytes = hook.download_bytes(*ids, restore.download_type, **given, **verified)
                 ledger.finish(begun.record, begun.place, job.target, [], request=job.request)
                 return content
             return restoration.collect(
-                begun, downloader(hook, ids, destination, restore.download_type, job.overwrite, given)
+                begun,
+                downloader(
+                    hook, ids, destination, restore.download_type, job.overwrite, {**given, **verified}
+                ),
             )
 
 

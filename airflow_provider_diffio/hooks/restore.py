@@ -16,6 +16,7 @@ from airflow_provider_diffio.api.errors import (
 )
 from airflow_provider_diffio.api.money import after_start
 from airflow_provider_diffio.api.polling import check_intervals
+from airflow_provider_diffio.hooks.verification import Verify, check_verify
 
 if TYPE_CHECKING:
     import os
@@ -58,6 +59,7 @@ class RestoreOptions(TypedDict, total=False):
     max_poll_interval: float | timedelta
     timeout: float | timedelta
     on_progress: Callable[[GenerationProgress], None] | None
+    verify: Verify | None
     request_options: Options
 
 
@@ -97,6 +99,7 @@ class Restore:
     max_poll_interval: float | timedelta
     timeout: float | timedelta
     on_progress: Callable[[GenerationProgress], None] | None
+    verify: Verify | None
     request_options: Options
 
     def run(self) -> DownloadedFile | bytes:
@@ -108,6 +111,7 @@ class Restore:
         :raises DiffioError: when a step did not work.
         """
         # Whatever can be known without spending is found before the first byte.
+        check_verify(self.verify)
         self._check_start()
         wait = self._read_wait()
         if self.ledger is not None or self.hook.config.ledger_path is not None:
@@ -130,7 +134,7 @@ class Restore:
                 request_options=self.request_options,
                 **wait,
             )
-            return self._fetch(generation, target)
+            return self._fetch(generation, target, upload.source)
 
     def _check_start(self) -> None:
         for name in ("model", "idempotency_key", "download_type", "file_name", "content_type", "file_format"):
@@ -161,7 +165,9 @@ class Restore:
     def _read_target(self, overwrite: str) -> Location | None:
         target: Location | None = None
         if self.path is not None:
-            target = self.hook.check_download(self.path, self.download_type, self.output_conn_id, overwrite)
+            target = self.hook.check_download(
+                self.path, self.download_type, self.output_conn_id, overwrite, self.verify
+            )
         elif self.download_type is not None:
             endpoints.check_download_type(self.download_type)
         return target
@@ -195,9 +201,11 @@ class Restore:
             raise
         return generation
 
-    def _fetch(self, generation: Generation, target: Location | None) -> DownloadedFile | bytes:
+    def _fetch(
+        self, generation: Generation, target: Location | None, source: Source
+    ) -> DownloadedFile | bytes:
         ids = (generation.generation_id, generation.api_project_id)
-        options = {"request_options": self.request_options}
+        options = {"request_options": self.request_options, "verify": self.verify, "source": source}
         result: DownloadedFile | bytes
         if target is None:
             result = self.hook.download_bytes(*ids, self.download_type, **options)

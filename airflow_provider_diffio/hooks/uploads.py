@@ -95,6 +95,11 @@ class ProjectUpload:
             )
 
     @property
+    def source(self) -> uploads.Source:
+        """What is uploaded."""
+        return self._recording
+
+    @property
     def content_digest(self) -> str | None:
         """The digest of what was uploaded, where it is known afterwards."""
         return self._recording.content_digest if isinstance(self._recording, LocationSource) else None

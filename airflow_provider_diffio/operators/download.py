@@ -20,6 +20,7 @@ from airflow_provider_diffio.steps.xcom import read_generation_ids
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider_diffio.hooks.verification import Verify
     from airflow_provider_diffio.steps.arguments import (
         MappingArgument,
         PathArgument,
@@ -53,6 +54,10 @@ class DiffioDownloadOperator(LineageTask, DiffioOperator):
     :param overwrite: ``replace`` what is there (the default); ``skip``: keep the file when an earlier try of
         this task wrote it and its size and digest are as recorded, and fetch nothing then (Airflow 3.3 and
         later remember it; otherwise it is replaced); or ``error`` if there is another file.
+    :param verify: ``audio`` to decode the file to its end before it appears; needs the extra ``audio`` where
+        the task runs. What fails is kept beside the path, with ``.failed-verification`` after its name, and
+        the task fails for good. Silence is a WARNING; a transcript is not decoded. None, the default, does
+        not.
     :param ready_timeout: seconds to wait for a file that Diffio is still putting in place after completion.
     :param diffio_conn_id: id of the Diffio connection (templated).
     :raises AirflowFailException: for what a retry cannot fix, such as a path outside of its root or a
@@ -80,6 +85,7 @@ class DiffioDownloadOperator(LineageTask, DiffioOperator):
         download_type: TextArgument | None = None,
         output_conn_id: TextArgument | None = None,
         overwrite: Overwrite = "replace",
+        verify: Verify | None = None,
         ready_timeout: SecondsArgument = DEFAULT_READY_TIMEOUT,
         **kwargs: Any,
     ) -> None:
@@ -89,6 +95,7 @@ class DiffioDownloadOperator(LineageTask, DiffioOperator):
         self.download_type: Any = download_type
         self.output_conn_id: Any = output_conn_id
         self.overwrite = overwrite
+        self.verify = verify
         self.ready_timeout: Any = ready_timeout
         self.operator_extra_links = offered_links(self, diffio_restored_file_url=path)
 

@@ -20,6 +20,7 @@ from airflow_provider_diffio.api.polling import (
     DEFAULT_WAIT_TIMEOUT,
 )
 from airflow_provider_diffio.hooks.lineage import report_generation, report_upload
+from airflow_provider_diffio.hooks.verification import check_verify
 from airflow_provider_diffio.lineage import Dataset, Lineage, LineageTask, restored_files
 from airflow_provider_diffio.links import (
     DiffioRecordingLink,
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_diffio.hooks.uploads import ProjectUpload
+    from airflow_provider_diffio.hooks.verification import Verify
     from airflow_provider_diffio.steps.arguments import (
         MappingArgument,
         PathArgument,
@@ -107,6 +109,10 @@ class DiffioRestoreOperator(LineageTask, DiffioOperator):
     :param output_conn_id: connection that the path is reached through (templated).
     :param overwrite: ``replace`` what is there (the default), ``skip`` or ``error``; see
         :class:`DiffioDownloadOperator`.
+    :param verify: ``audio`` to decode the restored file to its end before it appears, and to compare its
+        length with the source's (within 0.5 s or 2 %, whichever is larger); see
+        :class:`DiffioDownloadOperator`. A file that fails is never paid for again by itself. None, the
+        default, does not.
     :param max_generations: how many generations the task instance may start over all of its tries; 2 by
         default: the first one, and one more after Diffio has reported a failure. 1 means never another one.
         Before Airflow 3.3, which keeps no record, it bounds the number of tries that may upload.
@@ -190,6 +196,7 @@ class DiffioRestoreOperator(LineageTask, DiffioOperator):
         source_conn_id: TextArgument | None = None,
         output_conn_id: TextArgument | None = None,
         overwrite: Overwrite = "replace",
+        verify: Verify | None = None,
         max_generations: int = DEFAULT_MAX_GENERATIONS,
         on_changed_input: ChangedInput = "warn",
         ledger: PathArgument | None = None,
@@ -218,6 +225,7 @@ class DiffioRestoreOperator(LineageTask, DiffioOperator):
         self.source_conn_id: Any = source_conn_id
         self.output_conn_id: Any = output_conn_id
         self.overwrite = overwrite
+        self.verify = verify
         self.max_generations = max_generations
         self.on_changed_input = on_changed_input
         self.ledger: Any = ledger
@@ -242,6 +250,7 @@ class DiffioRestoreOperator(LineageTask, DiffioOperator):
             bounds, task = Bounds.of_task(self), TaskIdentity.of(context)
             options = GenerationOptions.of_task(self)
             options.check()
+            check_verify(self.verify)
             if has_ledger(self):
                 return self._restore_with_ledger(context)
             Destination.of_task(self).check_before_start(self.hook, state)
@@ -353,7 +362,15 @@ class DiffioRestoreOperator(LineageTask, DiffioOperator):
     def _download(
         self, context: Context, state: TaskState, generation_id: str, project_id: str
     ) -> dict[str, Any]:
-        file = download(self.hook, generation_id, project_id, Destination.of_task(self), state)
+        file = download(
+            self.hook,
+            generation_id,
+            project_id,
+            Destination.of_task(self),
+            state,
+            source=self.source,
+            source_conn_id=self.source_conn_id,
+        )
         return self._returns(report_file(self, context, file))
 
     def lineage(self, value: Mapping[str, Any]) -> Lineage:

@@ -132,6 +132,7 @@ TEMPLATED: Mapping[str, Reader] = {
 SETTINGS: Mapping[str, Reader] = {
     "request_options": _read_request_options,
     "overwrite": read_text,
+    "verify": _optional_text,
     "max_generations": read_count,
     "max_generations_per_recording": read_count,
     "on_changed_request": read_text,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_diffio.api.settings import RequestOptions
     from airflow_provider_diffio.hooks.diffio import DiffioHook
+    from airflow_provider_diffio.hooks.verification import Verify
     from airflow_provider_diffio.links import LinkedTask
     from airflow_provider_diffio.steps.changes import ChangedInput
 
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
         download_type: str | None
         output_conn_id: str | None
         overwrite: Overwrite
+        verify: Verify | None
         outlets: Any
 
     class WaitingTask(Protocol):

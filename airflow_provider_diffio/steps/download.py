@@ -13,6 +13,7 @@ from airflow_provider_diffio.steps.restoration import Download, Fingerprint, fin
 
 if TYPE_CHECKING:
     from airflow_provider_diffio.hooks.diffio import DiffioHook
+    from airflow_provider_diffio.hooks.verification import Verify
     from airflow_provider_diffio.ledger.restoration import RestorationStore
     from airflow_provider_diffio.steps.base import WritingTask
     from airflow_provider_diffio.storage import Location
@@ -25,6 +26,7 @@ class Destination(NamedTuple):
     download_type: str | None = None
     output_conn_id: str | None = None
     overwrite: Overwrite = "replace"
+    verify: Verify | None = None
 
     @classmethod
     def of_task(cls, task: WritingTask) -> Destination:
@@ -34,6 +36,7 @@ class Destination(NamedTuple):
             download_type=task.download_type,
             output_conn_id=task.output_conn_id,
             overwrite=task.overwrite,
+            verify=task.verify,
         )
 
     def check(self, hook: DiffioHook, store: RestorationStore) -> Location:
@@ -47,7 +50,7 @@ class Destination(NamedTuple):
             raise DiffioInputError(
                 f"overwrite must be 'replace', 'skip' or 'error', not {self.overwrite!r:.40}."
             )
-        target = hook.check_download(self.path, self.download_type, self.output_conn_id)
+        target = hook.check_download(self.path, self.download_type, self.output_conn_id, verify=self.verify)
         if self.overwrite == "error" and target.exists() and not _kept(target, store.load().download):
             raise DiffioInputError(f"{target.uri} exists already, and overwrite is 'error'.")
         return target
@@ -82,6 +85,8 @@ def download(
     store: RestorationStore,
     *,
     ready_timeout: float = DEFAULT_READY_TIMEOUT,
+    source: str | None = None,
+    source_conn_id: str | None = None,
 ) -> DownloadedFile:
     """
     Download a restored file, or return the one that an earlier try wrote.
@@ -92,7 +97,10 @@ def download(
     :param destination: where it goes.
     :param store: what earlier tries recorded.
     :param ready_timeout: seconds to wait for a file that Diffio is still putting in place; 120 by default.
+    :param source: the recording, where it is known, to compare the length of a file that is verified.
+    :param source_conn_id: connection that the source is reached through.
     :raises DiffioInputError: when the destination cannot work.
+    :raises DiffioVerificationError: when the file does not pass ``verify``.
     :raises DiffioError: when it did not work; nothing incomplete is left.
     """
     with after_start(generation_id, project_id):
@@ -115,6 +123,9 @@ def download(
             overwrite="error" if destination.overwrite == "error" else "replace",
             ready_timeout=ready_timeout,
             about_to_publish=about_to_publish,
+            verify=destination.verify,
+            source=source,
+            source_conn_id=source_conn_id,
         )
         store.save_result(store.load().downloaded(given, file))
         return file

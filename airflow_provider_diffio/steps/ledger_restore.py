@@ -70,8 +70,9 @@ class TaskRestoration:
         """Fetch the file of a complete generation, and record it."""
         task = self._task
         ids = (begun.generation_id, begun.project_id)
+        verified = {"verify": task.verify, "source": task.source, "source_conn_id": task.source_conn_id}
         return self._restoration.collect(
-            begun, downloader(task.hook, ids, self._destination, task.download_type, task.overwrite, {})
+            begun, downloader(task.hook, ids, self._destination, task.download_type, task.overwrite, verified)
         )
 
 

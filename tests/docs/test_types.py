@@ -1,4 +1,4 @@
-"""The DAGs that README, documentation and examples show are clean under ``mypy --strict``, as a user's are."""
+"""The DAGs that README, documentation and examples show are clean under ``mypy --strict``."""
 
 from __future__ import annotations
 
@@ -24,18 +24,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def check(folder: Path, cache: Path) -> str:
-    """What a user's ``mypy --strict`` says of a folder of DAG files; no setting of this project has a part."""
-    command = [
-        sys.executable,
-        "-m",
-        "mypy",
-        "--strict",
-        "--config-file=",
-        "--no-pretty",
-        "--cache-dir",
-        cache,
-        ".",
-    ]
+    """What a user's ``mypy --strict`` says of a folder of DAG files, without our settings."""
+    options = ["--strict", "--config-file=", "--no-pretty", "--cache-dir", str(cache)]
+    command = [sys.executable, "-m", "mypy", *options, "."]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=300)
     return done.stdout + done.stderr
 
