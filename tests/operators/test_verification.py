@@ -176,7 +176,13 @@ class TestRestore:
         assert started(sandbox) == 1
 
     def test_a_ledger_makes_no_difference(
-        self, hook: DiffioHook, task_runner: TaskRunner, dag: Any, sandbox: Sandbox, source: Path, output: Path
+        self,
+        hook: DiffioHook,
+        task_runner: TaskRunner,
+        dag: Any,
+        sandbox: Sandbox,
+        source: Path,
+        output: Path,
     ) -> None:
         source.write_bytes(BROKEN)
         ledger = str(output / "ledger")
