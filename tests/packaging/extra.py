@@ -14,6 +14,11 @@ import tempfile
 from pathlib import Path
 
 
+def say(result: object) -> None:
+    """Tell the result, among all that libraries log."""
+    print(f"result: {result}", flush=True)
+
+
 def stores(uri: str, conn_id: str) -> None:
     """Read a file, check the place, and write the file's double beside it."""
     from airflow_provider_diffio.storage import resolve
@@ -25,7 +30,7 @@ def stores(uri: str, conn_id: str) -> None:
     with double.writer() as writer:
         writer.write(content * 2)
     assert double.size() == 2 * len(content)
-    print(len(content))
+    say(len(content))
 
 
 def sandbox(recording: str) -> None:
@@ -36,7 +41,7 @@ def sandbox(recording: str) -> None:
     with start_sandbox_process(processing_seconds=0.1) as running, tempfile.TemporaryDirectory() as results:
         os.environ["AIRFLOW_CONN_DIFFIO_DEFAULT"] = json.dumps(running.connection)
         file = DiffioHook().restore_audio(recording, str(Path(results) / "a.mp3"))
-        print(file.size_bytes)
+        say(file.size_bytes)
 
 
 def webhooks() -> None:
@@ -44,12 +49,12 @@ def webhooks() -> None:
     secret = "whsec_" + base64.b64encode(b"0123456789abcdef").decode()
     connection = {"conn_type": "diffio", "password": "key", "extra": {"webhook_secret": secret}}
     os.environ["AIRFLOW_CONN_DIFFIO_DEFAULT"] = json.dumps(connection)
-    print(importlib.import_module("bare").receiver()["status"])  # beside this file
+    say(importlib.import_module("bare").receiver()["status"])  # beside this file
 
 
 def openlineage() -> None:
     """Load what makes OpenLineage's classes."""
-    print(importlib.import_module("airflow_provider_diffio.lineage.openlineage").__name__)
+    say(importlib.import_module("airflow_provider_diffio.lineage.openlineage").__name__)
 
 
 if __name__ == "__main__":

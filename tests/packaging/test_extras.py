@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -26,7 +27,7 @@ STORES = {
 }
 OTHERS: dict[str, tuple[tuple[str, ...], Callable[[str], bool]]] = {
     "sandbox": ((str(RECORDING),), lambda said: int(said) > 1000),
-    "webhooks": ((), lambda said: said == "401"),
+    "webhooks": ((), lambda said: said == "400"),
     "openlineage": ((), lambda said: said.endswith("lineage.openlineage")),
 }
 #: The servers' own environment; without it only those run whose libraries are here.
@@ -51,8 +52,10 @@ def installed(extra: str, uv: str, built: Built, path: Path) -> tuple[Path, dict
 
 
 def use(python: Path, env: dict[str, str], *arguments: str) -> str:
-    """Run extra.py; return the last line that it prints."""
-    return run(python, Path(__file__).with_name("extra.py"), *arguments, env=env).splitlines()[-1]
+    """Run extra.py; return its result."""
+    said = run(python, Path(__file__).with_name("extra.py"), *arguments, env=env)
+    (result,) = re.findall(r"^result: (.*)$", said, re.MULTILINE)
+    return str(result)
 
 
 @contextmanager

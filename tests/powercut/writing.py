@@ -1,7 +1,7 @@
 """
 Write one file by the local sink, to be traced.
 
-usage: python writing.py PATH replace|error|check [FAULT]
+usage: python writing.py PATH replace|error|check|record [FAULT]
 
 The content comes from the standard input. A fault takes one promise of the sink back; the check must find it.
 """
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_diffio.storage import local, resolve
+from airflow_provider_diffio.storage.objects import objects_at
 
 PUBLISHED = b"published"
 FAULTS = ("only the leaf directory is synced", "no directory is synced", "the file is not synced", "in place")
@@ -55,6 +56,8 @@ def main() -> None:
     location: Any = resolve(path)
     if mode == "check":
         location.check_writable()
+    elif mode == "record":
+        assert objects_at(resolve(f"{Path(path).parent}/")).create(Path(path).name, content)
     else:
         with location.writer(overwrite=mode == "replace") as writer:
             for start in range(0, len(content), 32 * 2**10):
