@@ -25,7 +25,7 @@ ROOT = Path(airflow_provider_diffio.__file__).parent
 #: own. An arrow leads from a room to one that stands below it in this table.
 ROOMS: dict[str, set[str]] = {
     "__main__": {"cli"},
-    "cli": {"assets", "hooks", "storage", "api", "config", "_compat", "__init__"},
+    "cli": {"assets", "hooks", "ledger", "storage", "api", "config", "_compat", "__init__"},
     "get_provider_info": {"hooks", "__init__"},
     "plugins": {"assets", "hooks", "api", "config", "_compat"},
     "decorators": {"operators", "steps", "api"},

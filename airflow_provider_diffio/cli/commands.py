@@ -46,6 +46,12 @@ _CONN_ID = _argument(
     "--diffio-conn-id", default="diffio_default", help="id of the Diffio connection (diffio_default)"
 )
 
+_LEDGER = (
+    _argument("--ledger", help="the ledger's path or URL; the connection's ledger_path if not given"),
+    _CONN_ID,
+)
+_YES = _argument("--yes", action="store_true", help="ask no question")
+
 COMMANDS = (
     Command(
         "doctor",
@@ -83,6 +89,64 @@ COMMANDS = (
             _argument("--overwrite", action="store_true", help="replace files that are there"),
             _argument("--timeout", type=float, default=6 * 3600.0, help="seconds for each recording (21600)"),
             _argument("--jobs", type=int, default=4, help="recordings at a time (4)"),
+        ),
+    ),
+    Command(
+        "ledger",
+        "What is recorded of restorations",
+        commands=(
+            Command(
+                "show",
+                "List the records, or those of one recording, file, generation or project",
+                f"{_ROOM}.ledger.show",
+                (
+                    _argument(
+                        "text", nargs="?", help="path or URL of a recording or restored file, or an id"
+                    ),
+                    _argument(
+                        "--state",
+                        choices=("claimed", "released", "started", "failed", "done"),
+                        help="only those in this state",
+                    ),
+                    *_LEDGER,
+                ),
+            ),
+            Command(
+                "verify",
+                "Check that every recorded file is there and as long as it was",
+                f"{_ROOM}.ledger.verify",
+                (_argument("--digests", action="store_true", help="read each file and compare it"), *_LEDGER),
+            ),
+            Command(
+                "forget",
+                "Forget records; the next restoration of such a recording is billed again",
+                f"{_ROOM}.ledger.forget",
+                (
+                    _argument("text", help="path or URL of a recording or restored file, or an id"),
+                    _YES,
+                    *_LEDGER,
+                ),
+            ),
+            Command(
+                "prune",
+                "Forget finished records that are old",
+                f"{_ROOM}.ledger.prune",
+                (
+                    _argument("--days", type=float, required=True, help="not written to for so many days"),
+                    _argument("--dry-run", action="store_true", help="only count them"),
+                    _YES,
+                    *_LEDGER,
+                ),
+            ),
+            Command(
+                "export",
+                "Write the ledger as CSV",
+                f"{_ROOM}.ledger.export",
+                (
+                    _argument("-o", "--output", help="file to write; standard output if not given"),
+                    *_LEDGER,
+                ),
+            ),
         ),
     ),
 )

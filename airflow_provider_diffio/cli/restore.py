@@ -86,8 +86,8 @@ class _Restoration:
         hook = DiffioHook(given.diffio_conn_id)
         try:
             return hook.restore_audio(
-                _absolute(self.source),
-                _absolute(given.output).rstrip("/") + "/",
+                absolute(self.source),
+                absolute(given.output).rstrip("/") + "/",
                 model=given.model,
                 download_type=given.download_type,
                 overwrite="replace" if given.overwrite else "error",
@@ -134,8 +134,8 @@ def _end(code: int) -> None:
     os._exit(code)
 
 
-def _absolute(path: str) -> str:
-    """In a shell a path is relative to the current directory, not to the connection's root."""
+def absolute(path: str) -> str:
+    """Return a path of a shell: relative to the current directory, and not to the connection's root."""
     return path if _URL.match(path) else str(Path.cwd() / path)
 
 

@@ -20,7 +20,7 @@ def check_stores(config: DiffioConnection, conn_id: str) -> Iterator[Finding]:
     :param config: the connection.
     :param conn_id: its id.
     """
-    roots = {"output_path": config.output_path, "ledger_path": getattr(config, "ledger_path", None)}
+    roots = {"output_path": config.output_path, "ledger_path": config.ledger_path}
     for field, root in roots.items():
         if root is not None:
             yield _check(field, root, conn_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -24,6 +25,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, connection: dict[str
         (here / name).write_bytes(f"RIFF of {name}".encode())
     monkeypatch.chdir(here)
     return here
+
+
+def paths(sandbox: Sandbox) -> str:
+    return " ".join(it["path"] for it in sandbox.requests())
 
 
 def test_files_come_out_beside_it(folder: Path, sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
@@ -82,8 +87,11 @@ def test_an_interrupt_ends_it_and_says_what_goes_on(folder: Path, sandbox: Sandb
         stderr=subprocess.STDOUT,
         text=True,
     )
-    deadline = time.monotonic() + 60
-    while not any("progress" in it["path"] for it in sandbox.requests()) and time.monotonic() < deadline:
+    deadline = time.monotonic() + 150
+    # Before the start, the key is asked about a generation that does not exist.
+    while not re.search(r"-generation .*get_generation_progress", paths(sandbox)):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
         time.sleep(0.05)
     time.sleep(0.3)
     process.send_signal(signal.SIGINT)
