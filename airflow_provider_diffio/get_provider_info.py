@@ -60,6 +60,7 @@ def get_provider_info() -> dict[str, Any]:
                     "airflow_provider_diffio.operators.generation",
                     "airflow_provider_diffio.operators.download",
                     "airflow_provider_diffio.operators.restore",
+                    "airflow_provider_diffio.operators.batch",
                     "airflow_provider_diffio.operators.webhook",
                     "airflow_provider_diffio.operators.account",
                 ],
@@ -102,6 +103,7 @@ def get_provider_info() -> dict[str, Any]:
         "extra-links": [
             "airflow_provider_diffio.links.DiffioRecordingLink",
             "airflow_provider_diffio.links.DiffioRestoredFileLink",
+            "airflow_provider_diffio.links.DiffioManifestLink",
         ],
         "asset-uris": _ASSET_URIS,
         "dataset-uris": _ASSET_URIS,  # Airflow 2's word

@@ -135,3 +135,10 @@ class DiffioRestoredFileLink(_FileLink):
 
     name = "Restored file"
     key = "diffio_restored_file_url"
+
+
+class DiffioManifestLink(_FileLink):
+    """*Manifest*: what became of each recording of a batch, in its cloud's console."""
+
+    name = "Manifest"
+    key = "diffio_manifest_url"

@@ -44,6 +44,7 @@ class DiffioConnection(Secret):
     :ivar model: the default model id.
     :ivar output_path: root of relative paths, or None.
     :ivar ledger_path: where restorations are recorded, for tasks that name no ledger; or None.
+    :ivar max_in_flight: how many generations one batch may have at Diffio at a time; None for no cap.
     :ivar webhook_secret: the signing secret or secrets as they stand in the connection, or None.
     """
 
@@ -54,6 +55,7 @@ class DiffioConnection(Secret):
     output_path: str | None = None
     ledger_path: str | None = None
     webhook_secret: str | None = field(default=None, repr=False)
+    max_in_flight: int | None = None
 
     @classmethod
     def read(cls, connection: Any) -> DiffioConnection:
@@ -84,6 +86,7 @@ class DiffioConnection(Secret):
                 output_path=_text(extra, "output_path"),
                 ledger_path=_text(extra, "ledger_path"),
                 webhook_secret=_text(extra, "webhook_secret"),
+                max_in_flight=_read_cap(extra),
             )
         except DiffioConfigurationError as error:
             error.message = f"Connection {conn_id!r}: {error.message}"
@@ -197,6 +200,13 @@ def _read_model(extra: Mapping[str, Any]) -> str:
         raise
     except DiffioInputError as error:
         raise DiffioConfigurationError(f"extra 'model': {error.message}") from None
+
+
+def _read_cap(extra: Mapping[str, Any]) -> int | None:
+    cap = _whole(extra, "max_in_flight", 0)
+    if cap < 0 or (cap == 0 and extra.get("max_in_flight") not in (None, "")):
+        raise DiffioConfigurationError(f"extra 'max_in_flight' must be at least 1, not {cap}.")
+    return cap or None
 
 
 def _read_extra(extra: str | None) -> dict[str, Any]:

@@ -58,6 +58,11 @@ CONN_FIELDS: dict[str, Any] = {
         ),
         "schema": {"type": ["integer", "null"], "minimum": 1, "maximum": 100, "section": HTTP_SECTION},
     },
+    "max_in_flight": {
+        "label": "Generations at a time",
+        "description": "The most that one batch may have at Diffio at a time. Empty: what the task says.",
+        "schema": {"type": ["integer", "null"], "minimum": 1, "section": HTTP_SECTION},
+    },
     # Not "auth_header": Airflow takes that for a secret, and its form would show and save "***" instead.
     "key_header": {
         "label": "API key header",

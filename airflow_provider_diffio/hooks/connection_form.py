@@ -21,6 +21,7 @@ PLACEHOLDERS = {
     "webhook_secret": "whsec_...",
     "timeout": f"{DEFAULT_REQUEST_TIMEOUT:.0f}",
     "max_attempts": str(DEFAULT_MAX_ATTEMPTS),
+    "max_in_flight": "500",
     "key_header": AUTH_HEADERS[0],
     "headers": '{"X-Team": "audio"}',
     "proxy": "http://user:password@proxy:3128",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -72,6 +73,10 @@ class DiffioHook(BaseHook):
     default_conn_name = "diffio_default"
     conn_type = "diffio"
     hook_name = "Diffio"
+    #: Whether lineage tools are told of each call. What restores thousands tells them of a few by itself.
+    reports_lineage = True
+    #: At which level each call's success is logged. What restores thousands logs how far it is instead.
+    routine_level = logging.INFO
 
     def __init__(
         self, diffio_conn_id: str = default_conn_name, *, request_options: Options = None, **kwargs: Any
@@ -346,10 +351,10 @@ class DiffioHook(BaseHook):
             metrics.count(metrics.GENERATIONS_STARTED, model=generation.model, conn_id=self.diffio_conn_id)
         if generation.idempotent_replay:
             said = "Generation %s of project %s exists already under this idempotency key; none was started."
-            self.log.info(said, generation.generation_id, project_id)
+            self.log.log(self.routine_level, said, generation.generation_id, project_id)
         else:
             said = "Started generation %s of project %s with %s."
-            self.log.info(said, generation.generation_id, project_id, generation.model)
+            self.log.log(self.routine_level, said, generation.generation_id, project_id, generation.model)
         lineage.report_generation(self, project_id, generation.generation_id)
         return generation
 

@@ -27,6 +27,9 @@ _SUFFIXES = {"video": "mp4", "transcript": "json"}
 class DownloadingHook(Protocol):
     """What a download needs of a hook."""
 
+    reports_lineage: bool
+    routine_level: int
+
     @property
     def log(self) -> logging.Logger: ...
 
@@ -102,7 +105,9 @@ class FileDownload:
                 verification.check(link.file_name or self._generation_id)
         self._count(len(content))
         size = readable_size(len(content))
-        self._hook.log.info("Fetched generation %s (%s) in %s.", self._generation_id, size, taken)
+        self._hook.log.log(
+            self._hook.routine_level, "Fetched generation %s (%s) in %s.", self._generation_id, size, taken
+        )
         return bytes(content)
 
     def _write(
@@ -146,7 +151,9 @@ class FileDownload:
         self._count(writer.size_bytes)
         kind = presentable(link.mime_type or link.download_type)
         size = readable_size(writer.size_bytes)
-        self._hook.log.info("Wrote %s (%s, %s) in %s.", target.uri, size, kind, taken)
+        self._hook.log.log(
+            self._hook.routine_level, "Wrote %s (%s, %s) in %s.", target.uri, size, kind, taken
+        )
         lineage.report_download(self._hook, self._project_id, self._generation_id, target)
         return arrived(writer)
 

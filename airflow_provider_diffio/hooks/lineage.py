@@ -118,6 +118,8 @@ def convert_asset_to_openlineage(asset: Any, lineage_context: Any) -> Any:  # no
 
 
 def _report(hook: Any, *, inputs: str, outputs: str) -> None:
+    if not hook.reports_lineage:
+        return
     try:
         collector = _collector()
         _add(collector.add_input_asset, hook, inputs)

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 class UploadingHook(Protocol):
     """What an upload needs of a hook."""
 
+    reports_lineage: bool
+    routine_level: int
+
     @property
     def log(self) -> logging.Logger: ...
 
@@ -130,7 +133,8 @@ class ProjectUpload:
     def _into_new_project(self, on_created: OnCreated | None) -> models.Project:
         created = self._hook.get_conn().call(self._call, self._options)
         recording = self._recording
-        self._hook.log.info(
+        self._hook.log.log(
+            self._hook.routine_level,
             "Created project %s; uploading %s (%s).",
             created.api_project_id,
             recording.name,
@@ -159,7 +163,7 @@ class ProjectUpload:
         except DiffioError as error:
             error.project_id = created.api_project_id
             raise
-        self._hook.log.info("Uploaded %s in %s.", recording.name, transfer.elapsed)
+        self._hook.log.log(self._hook.routine_level, "Uploaded %s in %s.", recording.name, transfer.elapsed)
         return confirmed
 
     def _confirm(self, created: models.CreatedProject) -> str:

@@ -126,6 +126,11 @@ class LedgerIndex:
             return Known("known", hints[0])
         return NEW
 
+    @property
+    def targets(self) -> set[str]:
+        """The keys of all targets that are finished."""
+        return {hint.target for hints in self._places.values() for hint in hints if hint.target}
+
     def _of(self, uri: str, request: LedgerRequest) -> list[Hint]:
         from airflow_provider_diffio.ledger.names import place_key
 

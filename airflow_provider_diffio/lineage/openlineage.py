@@ -30,6 +30,7 @@ class DiffioRunFacet(RunFacet):
     :ivar model: the model that the generation was made by.
     :ivar status: Diffio's word for the state of the project or generation.
     :ivar download_type: ``audio``, ``video`` or ``transcript``.
+    :ivar manifest: where the manifest of a batch is, which names all of its recordings and files.
     """
 
     diffio_conn_id: str | None = None
@@ -38,6 +39,7 @@ class DiffioRunFacet(RunFacet):
     model: str | None = None
     status: str | None = None
     download_type: str | None = None
+    manifest: str | None = None
 
 
 def operator_lineage(

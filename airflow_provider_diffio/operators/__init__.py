@@ -10,6 +10,7 @@ if TYPE_CHECKING:
         DiffioAccountSettingsOperator,
         DiffioUsageSummaryOperator,
     )
+    from airflow_provider_diffio.operators.batch import DiffioRestoreBatchOperator
     from airflow_provider_diffio.operators.download import DiffioDownloadOperator
     from airflow_provider_diffio.operators.generation import DiffioCreateGenerationOperator
     from airflow_provider_diffio.operators.project import DiffioCreateProjectOperator
@@ -25,6 +26,7 @@ __all__ = [
     "DiffioCreateGenerationOperator",
     "DiffioCreateProjectOperator",
     "DiffioDownloadOperator",
+    "DiffioRestoreBatchOperator",
     "DiffioRestoreOperator",
     "DiffioSendWebhookTestEventOperator",
     "DiffioUsageSummaryOperator",
@@ -36,6 +38,7 @@ _MODULES = {
     "DiffioCreateGenerationOperator": "generation",
     "DiffioCreateProjectOperator": "project",
     "DiffioDownloadOperator": "download",
+    "DiffioRestoreBatchOperator": "batch",
     "DiffioRestoreOperator": "restore",
     "DiffioSendWebhookTestEventOperator": "webhook",
     "DiffioUsageSummaryOperator": "account",

@@ -21,6 +21,8 @@ from airflow_provider_diffio.api.arguments import (
     read_texts,
 )
 from airflow_provider_diffio.api.errors import DiffioInputError
+from airflow_provider_diffio.steps.batch.arguments import READERS as BATCH
+from airflow_provider_diffio.steps.batch.arguments import SETTINGS as BATCH_SETTINGS
 from airflow_provider_diffio.steps.xcom import plain_value, read_generation_ids, read_project_id
 
 if TYPE_CHECKING:
@@ -101,8 +103,9 @@ def _read_request_options(value: Any, name: str) -> RequestOptions:
 _optional_text = _optional(read_text)
 _optional_mapping = _optional(read_mapping)
 
-#: How each argument is read that may be a template, by its name.
+#: How each argument is read that may be a template, by its name; what a batch alone has comes first.
 TEMPLATED: Mapping[str, Reader] = {
+    **{name: read for name, read in BATCH.items() if name not in BATCH_SETTINGS},
     "diffio_conn_id": read_text,
     "source": read_path,
     "file_name": _optional_text,
@@ -130,6 +133,8 @@ TEMPLATED: Mapping[str, Reader] = {
 }
 #: How each argument is read that is none.
 SETTINGS: Mapping[str, Reader] = {
+    **{name: BATCH[name] for name in BATCH_SETTINGS if name in BATCH},
+    "dry_run": read_flag,
     "request_options": _read_request_options,
     "overwrite": read_text,
     "verify": _optional_text,

@@ -50,8 +50,22 @@ def report_file(task: WritingTask, context: Mapping[str, Any], file: DownloadedF
     return value
 
 
+def report_batch(task: Any, context: Mapping[str, Any], value: Mapping[str, Any]) -> None:
+    """
+    Fill a batch's outlets: one event for each, with the counts and the manifest in its ``extra``.
+
+    :param task: the operator, whose alias gets an event for its output directory.
+    :param context: its context.
+    :param value: what it returns.
+    """
+    try:
+        _fill_outlets(task, context, task.hook.locate(task.path, task.output_conn_id), value)
+    except Exception:
+        log.exception("The batch is done, but its asset events could not be made.")
+
+
 def _fill_outlets(
-    task: WritingTask, context: Mapping[str, Any], location: Location, value: Mapping[str, Any]
+    task: Any, context: Mapping[str, Any], location: Location, value: Mapping[str, Any]
 ) -> None:
     if not task.outlets:
         return

@@ -28,7 +28,13 @@ from tests.task_runner import TaskRunner, fire
 CLASSES = [getattr(room, name) for room in (operators, sensors) for name in room.__all__]
 IDS = {"generation_id": "gen-1", "api_project_id": "proj-1"}
 #: Values with which a task would do its work.
-GOOD: dict[str, Any] = {"generation": IDS, "project": "proj-1", "path": "x.mp3", "source": "x.wav"}
+GOOD: dict[str, Any] = {
+    "generation": IDS,
+    "project": "proj-1",
+    "path": "x.mp3",
+    "source": "x.wav",
+    "sources": "raw",
+}
 
 
 class Odd:
@@ -53,7 +59,7 @@ CASES = [
     if not (value is None and parameter.default is None)
     if not (
         isinstance(value, float)
-        and name in ("timeout", "ready_timeout", "poll_interval", "max_poll_interval")
+        and name in ("min_age", "timeout", "ready_timeout", "poll_interval", "max_poll_interval")
     )
 ]
 

@@ -33,6 +33,10 @@ def test_every_argument_that_holds_a_value_is_templated(cls: Any) -> None:
     settings |= {"poll_interval", "max_poll_interval", "max_generations", "on_changed_input"}
     settings |= {"on_changed_request", "missing_output", "max_generations_per_recording"}
     settings |= {"request_options", "self", "kwargs"}
+    if cls is operators.DiffioRestoreBatchOperator:
+        settings |= {"min_age", "order", "download_types", "transfers", "dry_run"}
+        settings |= {"on_changed_request", "missing_output"}
+        settings -= {"max_generations"}
     arguments = set(inspect.signature(cls.__init__).parameters) | {"diffio_conn_id"}
     assert set(cls.template_fields) == arguments - settings
 

@@ -164,7 +164,7 @@ def collect(
     else:
         collection = Collection(_of_list(opener, wanted))
     for source in collection.sources:
-        if source.refusal is None:
+        if source.refusal is None or source.gone:
             _place(source, wanted, naming, place)
     if wanted.is_directory:
         made = without_outputs((source.uri, source.targets) for source in collection.sources)
@@ -214,7 +214,7 @@ def _of_directory(
     # A prefix of a bucket without files is no directory.
     empty_ok = root.uri.partition("://")[0] in _BUCKETS
     include, exclude = Patterns(wanted.patterns), Patterns(wanted.exclude)
-    outside = [directory for directory in never if is_below(directory, root.uri)]
+    outside = [directory for directory in never if is_below(directory.rstrip("/"), root.uri)]
     found: list[Source] = []
     ignored = 0
     for file in root.scan(missing_ok=empty_ok):
