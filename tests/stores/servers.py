@@ -390,8 +390,8 @@ def s3(home: Path) -> Iterator[Server]:
         "extra": {
             "endpoint_url": url,
             "region_name": "us-east-1",
-            # s3fs tries again, too
-            "config_kwargs": {"retries": {"total_max_attempts": 1}},
+            # s3fs tries again, too; the emulator takes its time on a busy machine
+            "config_kwargs": {"retries": {"total_max_attempts": 1}, "read_timeout": 300},
         },
     }
     with served(command, port, home / "server.log", port_behind=port_behind) as gate:
