@@ -178,6 +178,9 @@ class ClientSettings(Secret):
         :param options: what the call does differently.
         :raises DiffioInputError: for options that do not exist.
         """
+        if options is None:
+            # By far most calls; checking the settings again is a twentieth of what a small file costs.
+            return self
         options = RequestOptions.of(options)
         retry = self.retry
         if options.max_attempts is not None:
