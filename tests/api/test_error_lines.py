@@ -25,8 +25,8 @@ def test_what_where_what_to_do_and_money_are_texts_of_their_own() -> None:
         "DiffioAuthenticationError: Diffio does not know this API key.",
         "Where: connection 'diffio_default', endpoint create_project, HTTP 401",
         (
-            "What to do: Check the API key in the connection's password field and its 'key_header'."
-            " There is no\n    retry: it would end the same way."
+            "What to do: Check the API key in the connection's password field and its 'key_header'.\n"
+            "    There is no retry: it would end the same way."
         ),
         "Money: Nothing is billed.",
     ]
