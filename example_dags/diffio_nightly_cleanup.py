@@ -2,7 +2,8 @@
 Every night, restore the recordings that are new under a path.
 
 ``list_new`` compares the source directory with the output directory; each recording that has no restored
-file becomes one mapped task, at most four of them at once. ``summarize`` reports the results.
+file becomes one mapped task, at most four of them at once. ``summarize`` reports the results. A ledger below
+the output directory knows what was paid for: the list may shift, and a run be cleared, without a second bill.
 
 Needs a connection ``diffio_default`` with an API key and an ``output_path`` in its extra. The directories
 are parameters: local paths or URIs such as ``s3://aws_default@raw/recordings/``.
@@ -61,6 +62,7 @@ with DAG(
     restored = DiffioRestoreOperator.partial(
         task_id="restore",
         download_type="audio",
+        ledger="{{ params.output_dir.rstrip('/') }}/.diffio-ledger/",
         deferrable=True,
         retries=1,
         max_active_tis_per_dagrun=4,

@@ -1,9 +1,10 @@
 """
 Processes that start generations through one ledger and kill themselves at random moments.
 
-Run as ``python -m tests.ledger.killed_writers DIRECTORY SOLD JOBS SEED LEASE``: restores the jobs in an order
-of its own until all of them have a generation. ``SOLD`` stands for Diffio: a directory in which the start of
-a generation creates one file for each project and key, and writes a line into a journal if there was none.
+Run as ``python -m tests.ledger.killed_writers DIRECTORY SOLD JOBS SEED LEASE [CONN_ID]``: restores the jobs
+in an order of its own until all of them have a generation. ``SOLD`` stands for Diffio: a directory in which
+the start of a generation creates one file for each project and key, and writes a line into a journal if there
+was none.
 """
 
 from __future__ import annotations
@@ -68,10 +69,10 @@ def die_at_changes(chance: random.Random) -> None:
     ObjectDirectory.create = creating  # type: ignore[method-assign]
 
 
-def work(directory: str, sold: Path, jobs: int, seed: int, lease: float) -> None:
+def work(directory: str, sold: Path, jobs: int, seed: int, lease: float, conn_id: str | None) -> None:
     chance = random.Random(seed)  # noqa: S311 -- not for secrets
     die_at_changes(chance)
-    ledger = Ledger.open(resolve(directory), lease=lease)
+    ledger = Ledger.open(resolve(directory, conn_id=conn_id), lease=lease)
     seller = Seller(sold, chance)
     left = [f"{number:064x}" for number in range(jobs)]
     chance.shuffle(left)
@@ -93,4 +94,5 @@ def work(directory: str, sold: Path, jobs: int, seed: int, lease: float) -> None
 
 
 if __name__ == "__main__":
-    work(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), float(sys.argv[5]))
+    place, journal, count, number, seconds, *conn_ids = sys.argv[1:]
+    work(place, Path(journal), int(count), int(number), float(seconds), conn_ids[0] if conn_ids else None)

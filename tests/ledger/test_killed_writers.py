@@ -20,12 +20,15 @@ JOBS = int(os.environ.get("DIFFIO_LEDGER_JOBS", "12"))
 LEASE = 2.0
 
 
-def run_writers(directory: str, sold: Path, writers: int, *, jobs: int = JOBS, seconds: float = 180) -> int:
+def run_writers(
+    directory: str, sold: Path, writers: int, *, conn_id: str | None = None, seconds: float = 180
+) -> int:
     """Keep so many processes at work until each of them has ended by itself once; return the kills."""
     kills, seed = 0, 0
     until = time.monotonic() + seconds
     running: dict[int, subprocess.Popen[bytes]] = {}
     finished: set[int] = set()
+    more = [conn_id] if conn_id else []
     while len(finished) < writers:
         assert time.monotonic() < until, "the writers did not end in time"
         for slot in range(writers):
@@ -42,11 +45,23 @@ def run_writers(directory: str, sold: Path, writers: int, *, jobs: int = JOBS, s
                 running[slot] = subprocess.Popen(
                     [
                         sys.executable, "-W", "ignore", "-m", "tests.ledger.killed_writers",
-                        directory, str(sold), str(jobs), str(seed), str(LEASE),
+                        directory, str(sold), str(JOBS), str(seed), str(LEASE), *more,
                     ]
                 )  # fmt: skip
         time.sleep(0.05)
     return kills
+
+
+def check_started_once(ledger: Ledger, sold: Path) -> None:
+    """Check that each recording was started once, and that its record knows as which generation."""
+    started = (sold / "journal").read_text().split()
+    by_job = Counter(line.rpartition("ledger-")[2] for line in started)
+    assert len(started) == len(by_job) == JOBS
+    for number in range(JOBS):
+        record = ledger.record(Chain.of(f"{number:064x}", REQUEST))
+        assert record is not None
+        assert record.state == "started"
+        assert record.generation_id in started
 
 
 @pytest.mark.parametrize("writers", [2, 8])
@@ -54,14 +69,6 @@ def test_each_recording_is_started_once(tmp_path: Path, writers: int) -> None:
     sold = tmp_path / "sold"
     sold.mkdir()
     directory = f"{tmp_path}/ledger/"
-    kills = run_writers(directory, sold, writers)
-    started = (sold / "journal").read_text().split()
-    by_job = Counter(line.rpartition("ledger-")[2] for line in started)
-    assert len(started) == len(by_job) == JOBS, f"{kills} kills"
-    assert kills > 0
+    assert run_writers(directory, sold, writers) > 0
     with Ledger.open(resolve(directory)) as ledger:
-        for number in range(JOBS):
-            record = ledger.record(Chain.of(f"{number:064x}", REQUEST))
-            assert record is not None
-            assert record.state == "started"
-            assert record.generation_id in started
+        check_started_once(ledger, sold)
