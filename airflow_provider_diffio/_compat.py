@@ -12,6 +12,7 @@ import asyncio
 import importlib
 import importlib.util
 import inspect
+import logging
 import os
 from collections.abc import Mapping
 from datetime import timedelta
@@ -279,6 +280,8 @@ def use_metastore() -> None:
     Airflow 3 lets only its servers, and commands such as ``airflow connections``, read them there.
     """
     os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
+    # Airflow 2 logs each connection that it reads to standard output, where the command's result goes.
+    logging.getLogger("airflow.hooks.base").setLevel(logging.WARNING)
 
 
 def triggerer_capacity() -> int:
