@@ -16,7 +16,7 @@ from airflow_provider_diffio.manifest import read_manifest
 from airflow_provider_diffio.operators import DiffioRestoreBatchOperator
 from airflow_provider_diffio.sandbox import Sandbox
 from airflow_provider_diffio.triggers.batch import DiffioBatchTrigger
-from tests.task_runner import Outcome, TaskRunner, new_id
+from tests.task_runner import Outcome, TaskRunner, make_task_runner, new_id
 
 COUNTS = ("restored", "kept", "adopted", "failed", "given_up", "left", "ignored", "started")
 
@@ -124,16 +124,16 @@ def errors(value: dict[str, Any]) -> dict[str, str]:
 def test_another_run_pays_for_nothing_again(
     task_runner: TaskRunner, raw: Path, output: Path, sandbox: Sandbox
 ) -> None:
-    task_runner.run(batch(another_dag(), raw, output))
+    make_task_runner().run(batch(another_dag(), raw, output))
     sent = len(sandbox.requests())
-    again = task_runner.run(batch(another_dag(), raw, output))
+    again = make_task_runner().run(batch(another_dag(), raw, output))
     assert counts(again.value) == {"kept": 4, "ignored": 1}
     assert len(sandbox.requests()) == sent
     assert set(statuses(again.value).values()) == {"kept"}
     write(raw / "new.wav", 99)
     os.utime(raw / "a.wav", (1_000, 1_000))  # touched
     (raw / "2024/b.wav").rename(raw / "renamed.wav")
-    third = task_runner.run(batch(another_dag(), raw, output))
+    third = make_task_runner().run(batch(another_dag(), raw, output))
     assert counts(third.value) == {"kept": 3, "restored": 2, "ignored": 1, "started": 1}
     assert statuses(third.value)["renamed.wav"] == "restored"
     assert billed(sandbox) == 5
@@ -176,8 +176,9 @@ def test_two_tasks_on_one_ledger(
 ) -> None:
     sandbox.add_fault("processing-seconds", seconds=1.5, nth="every")
     one, two = (batch(another_dag(), raw, output, deferrable=True) for _ in range(2))
+    other_runner = make_task_runner()
     first = task_runner.run(one)
-    second, _ = finish(task_runner, two, task_runner.run(two))
+    second, _ = finish(other_runner, two, other_runner.run(two))
     first, _ = finish(task_runner, one, first)
     assert first.state == second.state == "success"
     assert billed(sandbox) == 4
@@ -219,7 +220,7 @@ def test_the_next_try_starts_the_second_one_and_no_third(
         assert counts(outcome.value) == {"failed": 1, "started": started}
         assert outcome.state != "success"
     assert "max_generations_per_recording is 2" in str(errors(outcome.value))
-    later = task_runner.run(batch(another_dag(), tmp_path / "raw", output))
+    later = make_task_runner().run(batch(another_dag(), tmp_path / "raw", output))
     assert later.state == "success", "a file that is broken for good does not make later nights red"
     assert counts(later.value) == {"given_up": 1}
     assert billed(sandbox) == 2
@@ -261,7 +262,7 @@ def test_a_blocked_account_stops_new_starts(
 
 def test_a_bounded_night(task_runner: TaskRunner, raw: Path, output: Path, sandbox: Sandbox) -> None:
     for number in (1, 2):
-        outcome = task_runner.run(batch(another_dag(), raw, output, max_generations="{{ 2 }}"))
+        outcome = make_task_runner().run(batch(another_dag(), raw, output, max_generations="{{ 2 }}"))
         assert outcome.state == "success"
         assert outcome.value["started"] == 2
         assert outcome.value["left"] == 4 - 2 * number
@@ -300,32 +301,32 @@ def test_young_files_are_left(
 
 
 def test_a_changed_request(task_runner: TaskRunner, raw: Path, output: Path, sandbox: Sandbox) -> None:
-    task_runner.run(batch(another_dag(), raw, output))
+    make_task_runner().run(batch(another_dag(), raw, output))
     pro = {"model": "diffio-4.6-pro"}
     sent = len(sandbox.requests())
-    refused = task_runner.run(batch(another_dag(), raw, output, **pro))
+    refused = make_task_runner().run(batch(another_dag(), raw, output, **pro))
     assert "4 of 4 recordings were restored before with another request (model changed)" in str(refused.error)
     assert len(sandbox.requests()) == sent
-    started = task_runner.run(batch(another_dag(), raw, output, **pro, on_changed_request="start"))
+    started = make_task_runner().run(batch(another_dag(), raw, output, **pro, on_changed_request="start"))
     assert counts(started.value) == {"restored": 4, "ignored": 1, "started": 4}
     sent = len(sandbox.requests())
     other = {"model": "diffio-4.6-pro", "generation_params": {"a": 1}}
-    kept = task_runner.run(batch(another_dag(), raw, output, **other, on_changed_request="keep"))
+    kept = make_task_runner().run(batch(another_dag(), raw, output, **other, on_changed_request="keep"))
     assert counts(kept.value) == {"kept": 4, "ignored": 1}
     assert len(sandbox.requests()) == sent
-    revised = task_runner.run(batch(another_dag(), raw, output, **pro, revision="2"))
+    revised = make_task_runner().run(batch(another_dag(), raw, output, **pro, revision="2"))
     assert counts(revised.value) == {"restored": 4, "ignored": 1, "started": 4}
     assert billed(sandbox) == 12
 
 
 def test_files_that_were_there(task_runner: TaskRunner, raw: Path, output: Path, sandbox: Sandbox) -> None:
     (output / "a.wav.mp3").write_bytes(b"mine")
-    refused = task_runner.run(batch(another_dag(), raw, output, overwrite="error", max_failures=1))
+    refused = make_task_runner().run(batch(another_dag(), raw, output, overwrite="error", max_failures=1))
     assert counts(refused.value) == {"restored": 3, "failed": 1, "ignored": 1, "started": 3}
-    adopted = task_runner.run(batch(another_dag(), raw, output, overwrite="skip"))
+    adopted = make_task_runner().run(batch(another_dag(), raw, output, overwrite="skip"))
     assert counts(adopted.value) == {"kept": 3, "adopted": 1, "ignored": 1}
     assert (output / "a.wav.mp3").read_bytes() == b"mine"
-    again = task_runner.run(batch(another_dag(), raw, output))
+    again = make_task_runner().run(batch(another_dag(), raw, output))
     assert counts(again.value) == {"kept": 4, "ignored": 1}
     assert billed(sandbox) == 3
 
@@ -333,13 +334,13 @@ def test_files_that_were_there(task_runner: TaskRunner, raw: Path, output: Path,
 def test_files_that_are_there_no_more(
     task_runner: TaskRunner, raw: Path, output: Path, tmp_path: Path, sandbox: Sandbox
 ) -> None:
-    task_runner.run(batch(another_dag(), raw, output))
+    make_task_runner().run(batch(another_dag(), raw, output))
     (output / "a.wav.mp3").unlink()
-    assert counts(task_runner.run(batch(another_dag(), raw, output)).value)["kept"] == 4
-    again = task_runner.run(batch(another_dag(), raw, output, missing_output="download"))
+    assert counts(make_task_runner().run(batch(another_dag(), raw, output)).value)["kept"] == 4
+    again = make_task_runner().run(batch(another_dag(), raw, output, missing_output="download"))
     assert counts(again.value) == {"kept": 3, "restored": 1, "ignored": 1}
     ledger = str(output / ".diffio-ledger")
-    elsewhere = task_runner.run(batch(another_dag(), raw, tmp_path / "other", ledger=ledger))
+    elsewhere = make_task_runner().run(batch(another_dag(), raw, tmp_path / "other", ledger=ledger))
     assert counts(elsewhere.value) == {"restored": 4, "ignored": 1}
     assert billed(sandbox) == 4
 
@@ -348,7 +349,7 @@ def test_output_below_the_sources(task_runner: TaskRunner, raw: Path, sandbox: S
     for path in (raw / "restored", raw):
         ledger = str(raw / "restored/.diffio-ledger")
         for _ in range(2):
-            outcome = task_runner.run(batch(another_dag(), raw, path, ledger=ledger))
+            outcome = make_task_runner().run(batch(another_dag(), raw, path, ledger=ledger))
             assert sum(outcome.value[name] for name in ("restored", "kept")) == 4, statuses(outcome.value)
     assert billed(sandbox) == 4
 
