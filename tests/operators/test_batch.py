@@ -205,6 +205,7 @@ def test_one_bad_recording_fails_itself(
     outcome = task_runner.run(batch(dag, raw, output, transfers=1))
     assert outcome.state != "success"
     assert "1 of 4 recordings failed" in str(outcome.error)
+    assert ".." not in str(outcome.error).split(" says of each")[0]
     assert counts(outcome.value) == {"restored": 3, "failed": 1, "ignored": 1, "started": 4}
     assert "no voice" in next(iter(errors(outcome.value).values()))
 

@@ -130,7 +130,7 @@ def failure_of(
         allowed = allowed * len(rows)
     if len(failed) <= allowed:
         return None
-    reasons = Counter((row.error or "").split(". ")[0] for row in failed)
+    reasons = Counter((row.error or "").split(". ")[0].rstrip(".") for row in failed)
     shown = "; ".join(f"{count:,} × {reason[:200]}" for reason, count in reasons.most_common(3))
     return DiffioBatchFailedError(
         f"{len(failed):,} of {len(rows):,} recordings failed, and max_failures is"
