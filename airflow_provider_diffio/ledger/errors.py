@@ -21,6 +21,7 @@ class DiffioLedgerFaultError(DiffioLedgerError):
 
     transient = False
     final = True
+    default_advice = "Nothing was started. Fix the ledger's permissions or its path, then clear the task."
 
 
 class DiffioLedgerChangedError(DiffioInputError):

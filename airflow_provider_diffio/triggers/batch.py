@@ -107,11 +107,11 @@ class DiffioBatchTrigger(BaseTrigger):
 
     That is: when all are over; when ``wake_at`` are; 15 minutes after ``deferred_at``, when any is; and at
     the deadline. The arguments are stored in Airflow's database, in plain text on Airflow 3; they hold ids
-    and times, no secret, and their size is bounded by :data:`MOST_STORED_BYTES`. The event says which are
+    and times, no secret, and take 65,535 bytes at most. The event says which are
     over; the resumed task asks Diffio itself what became of each.
 
     :param version: the form of the arguments; 1.
-    :param generations: what is waited for, as :func:`encode` writes it.
+    :param generations: what is waited for: "generation_id project_id time", separated by commas.
     :param diffio_conn_id: id of the Diffio connection; ``diffio_default`` by default.
     :param deferred_at: when the task deferred, in seconds since the epoch.
     :param deadline: when to give up, in seconds since the epoch.

@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from importlib import import_module
+
+import pytest
 
 from airflow_provider_diffio.api.errors import DiffioError
-from airflow_provider_diffio.steps.task_state import DiffioTaskStateError
 from tests.docs.blocks import ROOT
 
 #: Classes that only group others: no error is directly one of them.
 GROUPS = {"DiffioApiError", "DiffioConflictError", "DiffioGenerationError"}
 
 
-def subclasses(cls: type[DiffioError]) -> Iterator[type[DiffioError]]:
-    for sub in cls.__subclasses__():
-        # Others are a module's own affair, and never reach a user.
-        if sub.__module__ == DiffioError.__module__:
-            yield sub
-            yield from subclasses(sub)
+def error_classes() -> Iterator[type[DiffioError]]:
+    """Find each in the source. Those of another name are a module's own affair, and never reach a user."""
+    for path in sorted((ROOT / "airflow_provider_diffio").rglob("*.py")):
+        names = re.findall(r"^class (Diffio\w*Error)\b", path.read_text(), re.MULTILINE)
+        for name in names:
+            module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            yield getattr(import_module(module), name)
 
 
-CLASSES: set[type[DiffioError]] = {DiffioTaskStateError, *subclasses(DiffioError)}
+CLASSES: set[type[DiffioError]] = {*error_classes()} - {DiffioError}
+REFERENCE = (ROOT / "docs" / "reference" / "errors.md").read_text()
+
+
+def place(cls: type[DiffioError]) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
 
 
 def test_the_table_says_what_to_do_about_each() -> None:
@@ -31,6 +39,14 @@ def test_the_table_says_what_to_do_about_each() -> None:
 
 
 def test_the_reference_has_each() -> None:
-    shown = re.findall(r"^::: (\S+)$", (ROOT / "docs" / "reference" / "errors.md").read_text(), re.MULTILINE)
-    public = {f"{cls.__module__}.{cls.__qualname__}" for cls in CLASSES | {DiffioError}}
-    assert sorted(shown) == sorted(public)
+    shown = re.findall(r"^::: (\S+)$", REFERENCE, re.MULTILINE)
+    assert sorted(shown) == sorted(map(place, CLASSES | {DiffioError}))
+
+
+@pytest.mark.parametrize(
+    "cls", [pytest.param(cls, id=cls.__name__) for cls in error_classes() if cls in CLASSES]
+)
+def test_the_reference_says_what_airflow_does_with_each(cls: type[DiffioError]) -> None:
+    row = re.escape(f"| [`{cls.__name__}`][{place(cls)}] | ")
+    found = re.findall(rf"^{row}(yes|no)\b.*? \| (.*) \|$", REFERENCE, re.MULTILINE)
+    assert found == [("no" if cls.final else "yes", cls.default_advice)]
