@@ -69,10 +69,12 @@ class Worker:
         self.crashes = 0
         self._kill: tuple[str, str] | None = None
         self._kills_left = 0
+        self._passes = 0
         self.dead = False
 
-    def kill(self, when: str, event: str, times: int) -> None:
-        self._kill, self._kills_left = (when, event), times
+    def kill(self, when: str, event: str, times: int, *, passes: int = 0) -> None:
+        """Let the worker die so many times, after the event has passed by so often without harm."""
+        self._kill, self._kills_left, self._passes = (when, event), times, passes
 
     def start_again(self) -> None:
         self.dead = False
@@ -94,7 +96,9 @@ class Worker:
             raise Crash
 
     def _die_if(self, moment: tuple[str, str]) -> None:
-        if moment == self._kill and self._kills_left:
+        if moment == self._kill and self._passes:
+            self._passes -= 1
+        elif moment == self._kill and self._kills_left:
             self._kills_left -= 1
             self.crashes += 1
             self.dead = True
