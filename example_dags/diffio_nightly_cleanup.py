@@ -1,12 +1,13 @@
 """
 Every night, restore the recordings that are new under a path.
 
-``list_new`` compares the source directory with the output directory; each recording that has no restored
-file becomes one mapped task, at most four of them at once. ``summarize`` reports the results. A ledger below
-the output directory knows what was paid for: the list may shift, and a run be cleared, without a second bill.
+``restore`` is one task, whatever the number of recordings: it uploads, starts and downloads, and holds no
+worker while Diffio works. A ledger below the output directory knows each recording by its content, so none
+that was restored is paid for again; one that fails at Diffio is tried twice. ``summarize`` reads the
+manifest, which says of each recording what became of it.
 
-Needs a connection ``diffio_default`` with an API key and an ``output_path`` in its extra. The directories
-are parameters: local paths or URIs such as ``s3://aws_default@raw/recordings/``.
+Needs a connection ``diffio_default`` with an API key. The directories are parameters: local paths or URIs
+such as ``s3://aws_default@raw/recordings/``.
 
 Unpaused, it runs at once for the last night, and starts up to ``limit`` generations, which are billed.
 """
@@ -16,11 +17,10 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-from airflow.providers.common.compat.sdk import DAG, AirflowFailException, Param, TriggerRule, task
+from airflow.providers.common.compat.sdk import DAG, AirflowFailException, Param, task
 
-from airflow_provider_diffio.operators import DiffioRestoreOperator
-
-ENDINGS = (".wav", ".mp3", ".flac", ".m4a", ".ogg")
+from airflow_provider_diffio.manifest import read_manifest
+from airflow_provider_diffio.operators import DiffioRestoreBatchOperator
 
 with DAG(
     dag_id="diffio_nightly_cleanup",
@@ -33,51 +33,31 @@ with DAG(
     params={
         "source_dir": Param("/data/recordings", type="string", description="Where new recordings arrive"),
         "output_dir": Param("/data/restored", type="string", description="Where restored ones go"),
-        "limit": Param(100, type="integer", minimum=1, description="Recordings per night: a bound on cost"),
+        "limit": Param(100, type="integer", minimum=1, description="Generations a night: a bound on cost"),
     },
 ):
-
-    @task
-    def list_new(params: dict[str, Any] | None = None) -> list[dict[str, str]]:
-        """List the recordings that have no restored file yet."""
-        from airflow_provider_diffio.storage import resolve
-
-        assert params is not None
-        source_dir = params["source_dir"].rstrip("/") + "/"
-        output_dir = params["output_dir"].rstrip("/") + "/"
-        done = {
-            file.name for file in resolve(output_dir).list_files("*.mp3", recursive=False, missing_ok=True)
-        }
-        new = []
-        for file in resolve(source_dir).list_files(recursive=False):
-            restored = f"{file.name}.mp3"
-            if file.name.lower().endswith(ENDINGS) and restored not in done:
-                new.append({"source": source_dir + file.name, "path": output_dir + restored})
-        print(f"{len(done)} done, {len(new)} new, {params['limit']} at most tonight.")
-        return sorted(new, key=lambda job: job["source"])[: params["limit"]]
-
-    new = list_new()
-
-    # One task per recording, at most four at once. A task that waits holds no worker.
-    restored = DiffioRestoreOperator.partial(
+    restored = DiffioRestoreBatchOperator(
         task_id="restore",
-        download_type="audio",
+        sources="{{ params.source_dir }}",
+        path="{{ params.output_dir }}",
         ledger="{{ params.output_dir.rstrip('/') }}/.diffio-ledger/",
+        order="oldest",
+        max_generations="{{ params.limit }}",
         deferrable=True,
         retries=1,
-        max_active_tis_per_dagrun=4,
-    ).expand_kwargs(new)
+    )
 
-    @task(trigger_rule=TriggerRule.ALL_DONE)
-    def summarize(jobs: Any, files: Any) -> dict[str, int]:
-        """Log what was restored. Fail the run if something was not: the next night tries that again."""
-        if jobs is None:
-            raise AirflowFailException("The new recordings could not be listed: see the task list_new.")
-        written = [file for file in files or () if file]
-        for file in written:
-            print(f"{file['path']}: {file['size_bytes']} bytes")
-        if len(written) < len(jobs):
-            raise AirflowFailException(f"{len(jobs) - len(written)} of {len(jobs)} were not restored.")
-        return {"restored": len(written), "bytes": sum(file["size_bytes"] for file in written)}
+    @task
+    def summarize(result: Any) -> dict[str, int]:
+        """Log what was restored and what was not, and why."""
+        if result is None:
+            raise AirflowFailException("There is no manifest: see the log of the task restore.")
+        for row in read_manifest(result):
+            if row["status"] == "restored":
+                print(*(file["path"] for file in row["files"]))
+            elif row["status"] != "kept":
+                print(f"{row['source']} is {row['status']}: {row['error']}")
+        return {name: result[name] for name in ("restored", "failed", "given_up", "left", "bytes")}
 
-    summarize(new, restored.output)
+    # As a teardown it runs when recordings have failed, too, and the run still fails with them.
+    summarize(restored.output).as_teardown()

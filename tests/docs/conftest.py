@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -81,8 +82,10 @@ def workshop(
     folder = tmp_path / "reader"
     recordings = folder / "data" / "recordings"
     recordings.mkdir(parents=True)
+    an_hour_ago = time.time() - 3600
     for name in RECORDINGS:
         (recordings / name).write_bytes(recording)
+        os.utime(recordings / name, (an_hour_ago, an_hour_ago))
     before = dict(os.environ)
     extra = {"output_path": str(folder / "data" / "restored")}
     os.environ["AIRFLOW_CONN_DIFFIO_DEFAULT"] = json.dumps({**diffio.connection, "extra": extra})

@@ -190,7 +190,7 @@ class Workshop:
         beside_tests = self._folder / "dags" / name
         beside_tests.parent.mkdir(exist_ok=True)
         beside_tests.write_text(text)
-        for dag in _load(path):
+        for dag in load(path):
             run = dag.test()
             states = {f"{ti.task_id}[{ti.map_index}]": str(ti.state) for ti in run.get_task_instances()}
             assert str(getattr(run.state, "value", run.state)) == "success", states
@@ -334,7 +334,7 @@ class Workshop:
 # --- Airflow -----------------------------------------------------------------------------------------------
 
 
-def _load(path: Path) -> list[Any]:
+def load(path: Path) -> list[Any]:
     """Read a DAG file as Airflow does."""
     try:
         from airflow.dag_processing.dagbag import DagBag
@@ -368,8 +368,9 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
         for task in dag.tasks:
             fields = task.partial_kwargs if hasattr(task, "partial_kwargs") else vars(task)
             fields["retries"] = 0
-            if "poke_interval" in fields:
-                fields["poke_interval"] = 0.1
+            for name in ("poke_interval", "poll_interval"):
+                if name in fields:
+                    fields[name] = 0.1
         return test(dag, *arguments, **options)
 
     def begin_soon(task: Any) -> None:

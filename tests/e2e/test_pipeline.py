@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,24 +120,33 @@ def test_a_wait_that_a_user_ends_says_what_goes_on(pipeline: Pipeline) -> None:
 def test_nightly_cleanup_restores_what_is_new_and_skips_what_is_done(pipeline: Pipeline) -> None:
     raw, done = pipeline.folder / "raw", pipeline.folder / "done"
     raw.mkdir()
+
+    def arrive(name: str) -> None:
+        """Write a recording of an hour ago that is unlike any other."""
+        (raw / name).write_bytes(RECORDING.read_bytes() + name.encode())
+        past = time.time() - 3600
+        os.utime(raw / name, (past, past))
+
     for name in ("one.wav", "two.wav", "three.wav"):
-        shutil.copy(RECORDING, raw / name)
+        arrive(name)
     (raw / "notes.txt").write_text("not a recording")
     before = pipeline.sandbox.ledger()["totals"]["generations"]
     conf = {"source_dir": str(raw), "output_dir": str(done)}
 
     first = pipeline.run("diffio_nightly_cleanup", conf)
-    assert sorted(file.name for file in done.iterdir()) == ["one.wav.mp3", "three.wav.mp3", "two.wav.mp3"]
+    restored = ["one.wav.mp3", "three.wav.mp3", "two.wav.mp3"]
+    assert sorted(file.name for file in done.iterdir()) == [".diffio-ledger", *restored]
     assert pipeline.airflow.xcom("diffio_nightly_cleanup", first, "summarize")["restored"] == 3
 
-    shutil.copy(RECORDING, raw / "four.wav")
+    arrive("four.wav")
     second = pipeline.run("diffio_nightly_cleanup", conf)
     assert pipeline.airflow.xcom("diffio_nightly_cleanup", second, "summarize")["restored"] == 1
     third = pipeline.run("diffio_nightly_cleanup", conf)
-    assert pipeline.airflow.xcom("diffio_nightly_cleanup", third, "summarize") == {"restored": 0, "bytes": 0}
+    summary = pipeline.airflow.xcom("diffio_nightly_cleanup", third, "summarize")
+    assert set(summary.values()) == {0}
 
     assert pipeline.sandbox.ledger()["totals"]["generations"] == before + 4
-    assert not list(done.glob(".*"))
+    assert [file.name for file in done.glob(".*")] == [".diffio-ledger"]
 
 
 def test_the_budget_guard_lets_nothing_be_bought_beyond_the_limit(pipeline: Pipeline) -> None:
