@@ -35,12 +35,16 @@ FAILING_DAG = """
         DiffioRestoreOperator(task_id="restore", source="/data/recordings/{name}", path="out.mp3")
 """
 NGINX = """
-    # limit_req_zone $binary_remote_addr zone=webhooks:1m rate=20r/s;
+limit_req_zone $binary_remote_addr zone=webhooks:1m rate=20r/s;
+
+server {{
+    listen 8081;
     location /diffio/webhooks/ {{
-        proxy_pass http://airflow-api-server:8080;
+        proxy_pass http://127.0.0.1:8080;
         client_max_body_size {size};
         limit_req zone={zone} burst=100{end}
     }}
+}}
 """
 
 
@@ -99,7 +103,7 @@ NGINX = """
         ("dockerfile", "FROM apache/airflow:3.3.2\nCOPY . /opt", "nobody runs COPY"),
         ("nginx", NGINX.format(size="1k", zone="webhooks", end=";"), "receiver takes 262144 bytes"),
         ("nginx", NGINX.format(size="256k", zone="other", end=";"), "zone that is another"),
-        ("nginx", NGINX.format(size="256k", zone="webhooks", end=""), "no nginx configuration that is known"),
+        ("nginx", NGINX.format(size="256k", zone="webhooks", end=""), "no file for nginx that is known"),
     ],
 )
 def test_a_wrong_block_is_noticed(workshop: Workshop, kind: str, text: str, because: str) -> None:
