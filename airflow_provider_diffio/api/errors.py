@@ -34,6 +34,7 @@ Other rooms add classes of their own below these: ``steps/task_state.py`` has ``
     + DiffioGenerationFailedError          Diffio reports it as failed
     + DiffioGenerationTimeoutError         it was not over by the deadline
     + DiffioGenerationLimitError           another one would be one more than the task may start
+    + DiffioVerificationError              what was restored is no whole recording
 
 Three questions decide what a caller does with one: ``transient`` (may the very same call work in a
 moment?), ``final`` (is it pointless to run the whole task again?) and ``may_be_billed`` (does a generation

@@ -23,6 +23,8 @@ from tests.e2e.events import wait_until
 from tests.e2e.local_airflow import LocalAirflow
 from tests.task_runner import AIRFLOW_3
 
+if reason := chromium.missing():
+    pytest.skip(reason, allow_module_level=True)
 if not AIRFLOW_3:
     pytest.skip("about the pages of Airflow 3", allow_module_level=True)
 

@@ -178,11 +178,12 @@ def test_what_cannot_work_is_refused_before_the_first_byte(
 def test_ids_are_logged_the_moment_they_are_known(
     hook: DiffioHook, recording: Path, sandbox: Sandbox, mocker: MockerFixture
 ) -> None:
-    info = mocker.spy(hook.log, "info")
+    info, log = mocker.spy(hook.log, "info"), mocker.spy(hook.log, "log")
     said: list[str] = []
 
     def note(progress: GenerationProgress) -> None:
-        said.append("\n".join(str(call.args[0]) % call.args[1:] for call in info.call_args_list))
+        lines = [call.args for call in info.call_args_list] + [call.args[1:] for call in log.call_args_list]
+        said.append("\n".join(str(line[0]) % line[1:] for line in lines))
 
     file = hook.restore_audio(recording, "x.mp3", timeout=30, poll_interval=0.1, on_progress=note)
     assert f"Created project {file.api_project_id}" in said[0]

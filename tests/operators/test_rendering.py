@@ -31,12 +31,12 @@ def test_what_may_be_a_mapping_or_list_is_shown_as_json(cls: Any) -> None:
 def test_every_argument_that_holds_a_value_is_templated(cls: Any) -> None:
     settings = {"deferrable", "wait_for_completion", "overwrite", "timeout", "ready_timeout"}
     settings |= {"poll_interval", "max_poll_interval", "max_generations", "on_changed_input"}
-    settings |= {"on_changed_request", "missing_output", "max_generations_per_recording"}
+    settings |= {"on_changed_request", "missing_output", "max_generations_per_recording", "verify"}
     settings |= {"request_options", "self", "kwargs"}
     if cls is operators.DiffioRestoreBatchOperator:
         settings |= {"min_age", "order", "download_types", "transfers", "dry_run"}
         settings |= {"on_changed_request", "missing_output"}
-        settings -= {"max_generations"}
+        settings -= {"max_generations", "max_generations_per_recording"}
     arguments = set(inspect.signature(cls.__init__).parameters) | {"diffio_conn_id"}
     assert set(cls.template_fields) == arguments - settings
 

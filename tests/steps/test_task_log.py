@@ -66,14 +66,14 @@ def read_log(monkeypatch: pytest.MonkeyPatch) -> ReadLog:
 def said(log: list[tuple[str, str]], level: str = "error") -> list[str]:
     """Return what our own lines said, from the class on."""
     texts = [text for each, text in log if each == level]
-    start = next(at for at, text in enumerate(texts) if re.match(r"Diffio\w+Error: ", text))
+    start = next(at for at, text in enumerate(texts) if re.match(r"Diffio\w+Error:", text))
     return texts[start : start + 1 + len(_LABELS)]
 
 
 def check(outcome: Outcome, log: list[tuple[str, str]], cls: type[Exception], level: str = "error") -> str:
     """See that each part is said in short lines, and the traceback is one; return all that is said."""
     texts = said(log, level)
-    assert texts[0].startswith(f"{cls.__name__}: ")
+    assert texts[0].startswith(f"{cls.__name__}:")
     for text, label in zip(texts[1:], _LABELS, strict=True):
         assert text.startswith(label)
     lines = [line for text in texts for line in text.splitlines()]

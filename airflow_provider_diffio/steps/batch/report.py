@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_diffio.api.clean_text import clean_text
 from airflow_provider_diffio.api.errors import DiffioError
+from airflow_provider_diffio.api.money import mark_billed
 from airflow_provider_diffio.manifest import STATUSES
 from airflow_provider_diffio.steps.batch.rows import PENDING, Row
 
@@ -122,7 +123,9 @@ def failure_of(
     )
     for error in (phase.blocked, phase.outage):
         if error is not None and (error is phase.blocked or value["left"]):
-            error.money, error.may_be_billed = money, value["started"] > 0
+            error.money = money
+            if value["started"]:
+                mark_billed(error)
             return error
     failed = [row for row in rows if row.status == "failed"]
     allowed = options.arguments["max_failures"]
