@@ -191,7 +191,7 @@ def test_a_broken_download_after_the_generation(
         task_id="save", generation=generation, path="out.mp3", overwrite="error", dag=dag
     )
     text = check(task_runner.run(save), read_log(), DiffioInputError)
-    assert "billed once" in text
+    assert "A generation exists, or may exist, and is billed." in text
 
 
 def test_lines_of_success_have_readable_sizes_and_times_and_no_key(

@@ -98,7 +98,8 @@ class Row:
 
 _SOURCE = tuple(each.name for each in fields(Source))
 _ROW = tuple(each.name for each in fields(Row) if each.name not in ("source", "upload", "would_start"))
-_BILLED_ONCE = "Each generation that was started is billed once; this phase started none."
+#: What became of the money, where a phase cannot go on.
+BILLED_ONCE = "Each generation that was started is billed once; this phase started none."
 _UNSET: tuple[Any, ...] = (None, (), False, "", 0)
 
 
@@ -128,7 +129,7 @@ def from_checkpoint(lines: Iterable[bytes]) -> tuple[dict[str, Any], list[Row]]:
                 f"A newer version of the provider has stored this batch (form {header['version']}).",
                 advice="Install that version on this worker. A retry finds all generations in the ledger.",
                 may_be_billed=True,
-                money=_BILLED_ONCE,
+                money=BILLED_ONCE,
             )
         rows = [Row.from_record(json.loads(line)) for line in iterator if line.strip()]
     except (AttributeError, KeyError, StopIteration, TypeError, ValueError) as error:
@@ -136,14 +137,14 @@ def from_checkpoint(lines: Iterable[bytes]) -> tuple[dict[str, Any], list[Row]]:
             f"What this task stored before it waited is damaged ({type(error).__name__}).",
             advice="A retry of the task finds all generations in the ledger, and starts none of them again.",
             may_be_billed=True,
-            money=_BILLED_ONCE,
+            money=BILLED_ONCE,
         ) from None
     if len(rows) != header["rows"]:
         raise DiffioError(
             f"What this task stored before it waited has {len(rows)} of {header['rows']} rows.",
             advice="A retry of the task finds all generations in the ledger, and starts none of them again.",
             may_be_billed=True,
-            money=_BILLED_ONCE,
+            money=BILLED_ONCE,
         )
     return header, rows
 

@@ -24,7 +24,14 @@ from airflow_provider_diffio.steps.batch.dry_run import foresee
 from airflow_provider_diffio.steps.batch.options import STORED, BatchOptions, wanted_of
 from airflow_provider_diffio.steps.batch.phase import Phase
 from airflow_provider_diffio.steps.batch.restorer import Restorer
-from airflow_provider_diffio.steps.batch.rows import OPEN, PENDING, Row, from_checkpoint, to_checkpoint
+from airflow_provider_diffio.steps.batch.rows import (
+    BILLED_ONCE,
+    OPEN,
+    PENDING,
+    Row,
+    from_checkpoint,
+    to_checkpoint,
+)
 from airflow_provider_diffio.steps.batch.sources import Opener, Wanted, as_directory, below, collect
 from airflow_provider_diffio.steps.batch_ledger import refusal
 from airflow_provider_diffio.steps.create_generation import TaskIdentity
@@ -206,6 +213,7 @@ class Batch:
                 f"The task was resumed by an event that is not known: {event!r:.200}.",
                 advice="A retry finds all generations in the ledger, and starts none of them again.",
                 may_be_billed=True,
+                money=BILLED_ONCE,
             )
         open_rows = [row for row in self.rows if row.status == OPEN]
         if event["status"] == "error":
@@ -232,6 +240,7 @@ class Batch:
                 "This task was stopped.",
                 advice="A retry goes on where it stood: the ledger has every generation.",
                 may_be_billed=self.budget.count > 0,
+                money="Each generation that was started is billed once; a retry starts none of them again.",
             )
         if self.task.batch_in_flight:
             self._defer(phase)
