@@ -182,7 +182,8 @@ def test_no_crash_spends_more_than_the_bound(
     for try_number in range(1, bound + 7):
         watched.start_again()
         outcome = runner.run(operator, try_number=try_number)
-        if outcome.state == "failed":
+        # What Airflow calls a failed try that may be retried differs between versions.
+        if "max_generations_per_recording" in str(outcome.error):
             break
     assert "max_generations_per_recording" in str(outcome.error)
     assert sandbox.ledger()["totals"]["generations"] == bound

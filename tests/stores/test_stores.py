@@ -105,7 +105,8 @@ class TestTransfers:
         command += [server.conn_id if server.connection else "", str(MEMORY_MIB)]
         environment = {**os.environ, **server.environment}
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, check=True)
-        seen = json.loads(done.stdout.splitlines()[-1])
+        # Libraries may log something after it.
+        seen = json.loads(next(line for line in done.stdout.splitlines() if line.startswith("{")))
         figures = ", ".join(
             f"{step} {seen[step]['mib']:.0f} MiB, {seen[step]['seconds']:.1f} s" for step in ("write", "read")
         )
