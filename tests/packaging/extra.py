@@ -1,6 +1,6 @@
 """Run by the Python of an environment that has the package with one extra alone: uses what the extra is for.
 
-usage: extra.py stores URI CONN_ID, or extra.py sandbox RECORDING, extra.py webhooks, extra.py openlineage
+usage: extra.py stores URI CONN_ID, or extra.py with sandbox RECORDING, audio RECORDING, webhooks, openlineage
 """
 
 from __future__ import annotations
@@ -31,6 +31,13 @@ def stores(uri: str, conn_id: str) -> None:
         writer.write(content * 2)
     assert double.size() == 2 * len(content)
     say(len(content))
+
+
+def audio(recording: str) -> None:
+    """Decode a recording to its end, as ``verify="audio"`` does."""
+    from airflow_provider_diffio.storage.audio import decode
+
+    say(decode(Path(recording)).seconds)
 
 
 def sandbox(recording: str) -> None:

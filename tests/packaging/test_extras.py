@@ -26,6 +26,7 @@ STORES = {
     "sftp": ("openssh", "plain_sftp"),
 }
 OTHERS: dict[str, tuple[tuple[str, ...], Callable[[str], bool]]] = {
+    "audio": ((str(RECORDING),), lambda said: float(said) > 1),
     "sandbox": ((str(RECORDING),), lambda said: int(said) > 1000),
     "webhooks": ((), lambda said: said == "400"),
     "openlineage": ((), lambda said: said.endswith("lineage.openlineage")),
