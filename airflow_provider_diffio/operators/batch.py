@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context, XComArg
 
+    from airflow_provider_diffio.hooks.verification import Verify
     from airflow_provider_diffio.steps.arguments import (
         MappingArgument,
         PathArgument,
@@ -100,6 +101,9 @@ class DiffioRestoreBatchOperator(LineageTask, DiffioOperator):
     :param file_format: short label of the format, such as ``wav`` (templated).
     :param overwrite: what to do about a file that is there without a record: ``replace`` (the default),
         ``skip`` (adopt it, and start nothing) or ``error`` (that recording fails).
+    :param verify: ``audio`` to decode each restored file to its end before it appears, and to compare its
+        length with the source's; see :class:`DiffioDownloadOperator`. What does not pass is kept beside its
+        place, counts as failed, and is never paid for again by itself. None, the default, does not.
     :param on_changed_request: what to do when recordings were restored under another request: ``fail`` (the
         default) before anything is sent, ``keep`` those restorations, or ``start`` others.
     :param revision: a text that starts everything anew where it changes (templated).
@@ -178,6 +182,7 @@ class DiffioRestoreBatchOperator(LineageTask, DiffioOperator):
         content_type: TextArgument | None = None,
         file_format: TextArgument | None = None,
         overwrite: Overwrite = "replace",
+        verify: Verify | None = None,
         on_changed_request: Literal["fail", "keep", "start"] = "fail",
         revision: TextArgument | None = None,
         missing_output: Literal["keep", "download"] = "keep",
@@ -213,6 +218,7 @@ class DiffioRestoreBatchOperator(LineageTask, DiffioOperator):
         self.content_type: Any = content_type
         self.file_format: Any = file_format
         self.overwrite = overwrite
+        self.verify = verify
         self.on_changed_request = on_changed_request
         self.revision: Any = revision
         self.missing_output = missing_output

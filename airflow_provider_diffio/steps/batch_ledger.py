@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 from airflow_provider_diffio.api.errors import DiffioInputError
 
@@ -54,3 +55,8 @@ def _may_name_a_ledger(conn_id: str) -> bool:
         return False
     except Exception:
         return True
+
+
+def safe_part(part: str) -> str:
+    """Return a part of a path that no other id has; Airflow's ids are such parts, as a rule."""
+    return part if part not in (".", "..") and not set(part) & set("/\\") else quote(part, safe="")

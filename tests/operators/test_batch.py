@@ -16,6 +16,7 @@ from airflow_provider_diffio.manifest import read_manifest
 from airflow_provider_diffio.operators import DiffioRestoreBatchOperator
 from airflow_provider_diffio.sandbox import Sandbox
 from airflow_provider_diffio.triggers.batch import DiffioBatchTrigger
+from tests.media import wav
 from tests.task_runner import Outcome, TaskRunner, make_task_runner, new_id
 
 COUNTS = ("restored", "kept", "adopted", "failed", "given_up", "left", "ignored", "started")
@@ -224,6 +225,36 @@ def test_the_next_try_starts_the_second_one_and_no_third(
     later = make_task_runner().run(batch(another_dag(), tmp_path / "raw", output))
     assert later.state == "success", "a file that is broken for good does not make later nights red"
     assert counts(later.value) == {"given_up": 1}
+    assert billed(sandbox) == 2
+
+
+def test_what_does_not_pass_its_verification_is_set_aside_and_never_paid_for_again(
+    dag: Any, tmp_path: Path, output: Path, sandbox: Sandbox, connection: dict[str, Any]
+) -> None:
+    pytest.importorskip("av")
+    past = time.time() - 3600
+    for name, content in (("good.wav", wav(2)), ("broken.wav", wav(4)[:60_000])):
+        path = tmp_path / "raw" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+        os.utime(path, (past, past))
+    operator = batch(
+        dag,
+        tmp_path / "raw",
+        output,
+        verify="audio",
+        download_types=("audio", "transcript"),
+        max_failures=1,
+    )
+    for _ in range(2):
+        outcome, _ = finish(runner := make_task_runner(), operator, runner.run(operator))
+        assert outcome.error is None
+        rows = {Path(row["source"]).name: row for row in read_manifest(outcome.value["manifest"])}
+        assert rows["broken.wav"]["status"] == "failed"
+        assert "failed-verification" in rows["broken.wav"]["error"]
+    assert not (output / "broken.wav.mp3").exists()
+    assert (output / "broken.wav.mp3.failed-verification").exists()
+    assert (output / "good.wav.mp3").read_bytes() == wav(2)
     assert billed(sandbox) == 2
 
 

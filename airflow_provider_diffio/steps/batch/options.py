@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from airflow_provider_diffio.api import endpoints
 from airflow_provider_diffio.api.errors import DiffioInputError
 from airflow_provider_diffio.api.polling import check_intervals
+from airflow_provider_diffio.hooks.verification import check_verify
 from airflow_provider_diffio.steps.batch.selection import ORDERS, Naming, read_patterns
 from airflow_provider_diffio.steps.batch.sources import Source, Wanted
 from airflow_provider_diffio.steps.ledger import LedgerRequest, Target
@@ -24,7 +25,7 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
 #: What the later phases of a task need of its arguments, by name.
 STORED = (
     "path", "name", "download_types", "model", "sampling", "generation_params", "project_params",
-    "content_type", "file_format", "overwrite", "on_changed_request", "revision", "missing_output",
+    "content_type", "file_format", "overwrite", "verify", "on_changed_request", "revision", "missing_output",
     "source_conn_id", "output_conn_id", "max_in_flight", "transfers", "max_generations",
     "max_generations_per_recording", "max_failures", "poll_interval", "max_poll_interval", "timeout",
 )  # fmt: skip
@@ -75,6 +76,7 @@ class BatchOptions(NamedTuple):
         for name in _CHOICES:
             if name in given:
                 check_choice(name, given[name])
+        check_verify(given["verify"])
         check_intervals(given["poll_interval"], given["max_poll_interval"])
         endpoints.check_generation(
             model=given["model"] or self.default_model,

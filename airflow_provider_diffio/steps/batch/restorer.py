@@ -339,6 +339,7 @@ class Restorer:
         self, row: Row, record: Record, target: Target, location: Location, kind: str
     ) -> DownloadedFile:
         replaces = self._options.arguments["overwrite"] == "replace" or row.may_replace
+        verify = None if kind == "transcript" else self._options.arguments["verify"]
         ready = None
         if not replaces:
             if kept := _own_file(record, target, location):
@@ -354,6 +355,8 @@ class Restorer:
             kind,
             overwrite="replace" if replaces else "error",
             about_to_publish=ready,
+            verify=verify,
+            source=self._opener.open_if_there(row.source.where) if verify else None,
         )
 
 

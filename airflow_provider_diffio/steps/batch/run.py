@@ -9,7 +9,6 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
-from urllib.parse import quote
 
 from airflow_provider_diffio.api.errors import DiffioError, DiffioInputError
 from airflow_provider_diffio.manifest import write_manifest
@@ -33,7 +32,7 @@ from airflow_provider_diffio.steps.batch.rows import (
     to_checkpoint,
 )
 from airflow_provider_diffio.steps.batch.sources import Opener, Wanted, as_directory, below, collect
-from airflow_provider_diffio.steps.batch_ledger import refusal
+from airflow_provider_diffio.steps.batch_ledger import refusal, safe_part
 from airflow_provider_diffio.steps.create_generation import TaskIdentity
 from airflow_provider_diffio.steps.ledger import Ledger, Target
 from airflow_provider_diffio.triggers.batch import (
@@ -92,7 +91,7 @@ class Batch:
         self._ledger_at = ledger_at
         self._ledger = ledger
         self._identity = TaskIdentity.of(context)
-        self._place = "/".join((RUNS, *(_safe(part) for part in self._identity[:3])))
+        self._place = "/".join((RUNS, *(safe_part(part) for part in self._identity[:3])))
         self.options: BatchOptions
         self.destinations: Destinations
         self.opener: Opener
@@ -398,8 +397,3 @@ def _open(task: Any, context: Mapping[str, Any], location: Location) -> Iterator
     hook.reports_lineage, hook.routine_level = False, logging.DEBUG
     with Ledger.open(location, task=TaskIdentity.of(context)) as ledger:
         yield Batch(task, context, location, ledger)
-
-
-def _safe(part: str) -> str:
-    """Return a part of a path that no other id has; Airflow's ids are such parts, as a rule."""
-    return part if part not in (".", "..") and not set(part) & set("/\\") else quote(part, safe="")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_diffio.api.arguments import is_path, read_mapping, read_path, read_text
-from airflow_provider_diffio.api.errors import DiffioInputError
+from airflow_provider_diffio.api.errors import DiffioError, DiffioInputError
 from airflow_provider_diffio.api.media_types import is_recording, media_type_of
 from airflow_provider_diffio.steps.batch.selection import Naming, Patterns, is_below, without_outputs
 
@@ -136,6 +136,13 @@ class Opener:
         if directory not in self._directories:
             self._directories[directory] = self._hook.locate(directory + slash, self._wanted.source_conn_id)
         return self._directories[directory].child(name)
+
+    def open_if_there(self, where: str) -> Location | None:
+        """Return a recording's location; None where it cannot be reached any more."""
+        try:
+            return self.open(where)
+        except DiffioError:
+            return None
 
 
 def collect(
