@@ -83,7 +83,9 @@ preview: .venv-docs/.ready ## Serve the documentation, and rebuild it while you 
 .PHONY: browser
 browser: $(READY) .tools/playwright/.ready ## Connection form and the sandbox's page in a real browser (needs Chromium; pictures in .browser/)
 	@.ci/browser --check
-	@PYTHONPATH=.tools/playwright $(VENV)/bin/python -m pytest tests/browser tests/sandbox/test_page.py $(ARGS)
+	@# One after the other: two synchronous Playwrights do not go into one process.
+	@PYTHONPATH=.tools/playwright $(VENV)/bin/python -m pytest tests/browser $(ARGS)
+	@PYTHONPATH=.tools/playwright $(VENV)/bin/python -m pytest tests/sandbox/test_page.py $(ARGS)
 
 .PHONY: package
 package: $(READY) ## Build wheel and sdist, and try them and each extra in clean environments (needs network)
