@@ -128,6 +128,21 @@ def read_texts(value: Any, name: str) -> list[str]:
     return [read_text(each, name) for each in value]
 
 
+def read_choice(value: Any, name: str, choices: Sequence[str]) -> Any:
+    """
+    Return one of the words that an argument takes.
+
+    :param value: what was given.
+    :param name: the argument.
+    :param choices: the words; two at least.
+    :raises DiffioInputError: for any other value.
+    """
+    if value not in choices:
+        said = ", ".join(repr(choice) for choice in choices[:-1])
+        raise DiffioInputError(f"{name} must be {said} or {choices[-1]!r}, not {value!r:.40}.")
+    return value
+
+
 def _refuse(name: str, wanted: str, value: Any) -> DiffioInputError:
     if value is None:
         return DiffioInputError(f"{name} must be {wanted}, not None.", advice=_ADVICE_NONE)

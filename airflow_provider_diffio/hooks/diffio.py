@@ -16,7 +16,7 @@ from airflow.providers.common.compat.sdk import BaseHook, mask_secret
 
 from airflow_provider_diffio import storage
 from airflow_provider_diffio.api import endpoints, models, webhooks
-from airflow_provider_diffio.api.arguments import is_path, read_path, read_seconds, read_text
+from airflow_provider_diffio.api.arguments import is_path, read_choice, read_path, read_seconds, read_text
 from airflow_provider_diffio.api.errors import (
     DiffioConfigurationError,
     DiffioError,
@@ -584,8 +584,7 @@ class DiffioHook(BaseHook):
         """
 
         check_verify(verify)
-        if overwrite not in ("replace", "error"):
-            raise DiffioInputError(f"overwrite must be 'replace' or 'error', not {overwrite!r:.40}.")
+        read_choice(overwrite, "overwrite", ("replace", "error"))
         if download_type is not None:
             endpoints.check_download_type(download_type)
         target = self.locate(path, output_conn_id)

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_diffio.api import endpoints
-from airflow_provider_diffio.api.arguments import is_path, read_count, read_path, read_text
+from airflow_provider_diffio.api.arguments import is_path, read_choice, read_count, read_path, read_text
 from airflow_provider_diffio.api.errors import (
     DiffioGenerationError,
     DiffioGenerationFailedError,
-    DiffioInputError,
 )
 from airflow_provider_diffio.api.money import after_start
 from airflow_provider_diffio.ledger.jobs import Job, Kept, Source
@@ -34,11 +33,9 @@ if TYPE_CHECKING:
 
     AnyLedger: TypeAlias = str | os.PathLike[str] | ObjectStoragePath | Location
 
-_CHOICES = {
-    "overwrite": ("replace", "skip", "error"),
-    "on_changed_request": ("fail", "keep", "start"),
-    "missing_output": ("keep", "download"),
-}
+_OVERWRITE = ("replace", "skip", "error")
+_ON_CHANGED_REQUEST = ("fail", "keep", "start")
+_MISSING_OUTPUT = ("keep", "download")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,28 +65,15 @@ class LedgerOptions:
         :raises DiffioInputError: naming the argument that cannot work.
         """
         return cls(
-            on_changed_request=check_choice(holder.on_changed_request, "on_changed_request"),
+            on_changed_request=read_choice(
+                holder.on_changed_request, "on_changed_request", _ON_CHANGED_REQUEST
+            ),
             revision=None if holder.revision is None else read_text(holder.revision, "revision"),
-            missing_output=check_choice(holder.missing_output, "missing_output"),
+            missing_output=read_choice(holder.missing_output, "missing_output", _MISSING_OUTPUT),
             max_generations_per_recording=read_count(
                 holder.max_generations_per_recording, "max_generations_per_recording"
             ),
         )
-
-
-def check_choice(value: Any, name: str) -> Any:
-    """
-    Refuse another word than those that an argument takes.
-
-    :param value: what was given.
-    :param name: the argument.
-    :raises DiffioInputError: for any other value.
-    """
-    choices = _CHOICES[name]
-    if value not in choices:
-        said = ", ".join(repr(choice) for choice in choices[:-1])
-        raise DiffioInputError(f"{name} must be {said} or {choices[-1]!r}, not {value!r:.40}.")
-    return value
 
 
 def ledger_path_of(hook: Any, ledger: Any) -> Any | None:
@@ -226,7 +210,7 @@ def job_of(
         request=request_of(hook, holder, options.revision),
         target=target,
         destination=destination,
-        overwrite=check_choice(holder.overwrite, "overwrite"),
+        overwrite=read_choice(holder.overwrite, "overwrite", _OVERWRITE),
         on_changed_request=options.on_changed_request,
         missing_output=options.missing_output,
         bounds=StartBounds(

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
+from airflow_provider_diffio.api.arguments import read_choice
 from airflow_provider_diffio.api.errors import DiffioInputError
 
 if TYPE_CHECKING:
@@ -21,8 +22,7 @@ def check_on_changed_input(value: object) -> None:
 
     :raises DiffioInputError: for any other value.
     """
-    if value not in ("warn", "fail"):
-        raise DiffioInputError(f"on_changed_input must be 'warn' or 'fail', not {value!r:.40}.")
+    read_choice(value, "on_changed_input", ("warn", "fail"))
 
 
 def report_change(

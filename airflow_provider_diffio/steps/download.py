@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from airflow_provider_diffio.api.arguments import read_choice
 from airflow_provider_diffio.api.errors import DiffioInputError
 from airflow_provider_diffio.api.models import DownloadedFile
 from airflow_provider_diffio.api.money import after_start
@@ -46,10 +47,7 @@ class Destination(NamedTuple):
         :raises DiffioInputError: when a part of it cannot work, or there is a file that must not be replaced
             and that no earlier try of this task has written.
         """
-        if self.overwrite not in ("replace", "skip", "error"):
-            raise DiffioInputError(
-                f"overwrite must be 'replace', 'skip' or 'error', not {self.overwrite!r:.40}."
-            )
+        read_choice(self.overwrite, "overwrite", ("replace", "skip", "error"))
         target = hook.check_download(self.path, self.download_type, self.output_conn_id, verify=self.verify)
         if self.overwrite == "error" and target.exists() and not _kept(target, store.load().download):
             raise DiffioInputError(f"{target.uri} exists already, and overwrite is 'error'.")
