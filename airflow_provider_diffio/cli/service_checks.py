@@ -28,10 +28,8 @@ from airflow_provider_diffio.api.http_failures import describe_failure
 from airflow_provider_diffio.api.settings import ca_bundle
 from airflow_provider_diffio.cli.findings import Finding
 from airflow_provider_diffio.hooks.connection import DiffioConnection
+from airflow_provider_diffio.hooks.permissions import NO_GENERATION, NO_PROJECT
 
-#: Ids that no account has: whoever may ask gets 404 for them, whoever may not gets 403.
-_NO_PROJECT = "00000000-0000-4000-8000-000000000000"
-_NO_GENERATION = "00000000-0000-4000-8000-000000000001"
 #: Seconds for the first answer of the host.
 _FIRST_ANSWER = 2.5
 #: Svix's tolerance: with a clock that is further off, deliveries are refused.
@@ -195,15 +193,15 @@ def _check_key(ask: _Questions) -> Iterator[Finding]:
 
 def _check_scopes(ask: _Questions, model: str) -> Iterator[Finding]:
     """Ask for what does not exist: whoever may ask is told so, and nothing is made."""
-    start = endpoints.create_generation(_NO_PROJECT, model=model, idempotency_key="diffio-doctor")
+    start = endpoints.create_generation(NO_PROJECT, model=model, idempotency_key="diffio-doctor")
     questions: tuple[tuple[str, str, Call[Any]], ...] = (
-        ("projects:write", "upload recordings", endpoints.complete_project_upload(_NO_PROJECT)),
+        ("projects:write", "upload recordings", endpoints.complete_project_upload(NO_PROJECT)),
         ("generations:write", "start generations", start),
-        ("generations:read", "wait for generations", endpoints.get_generation_progress(_NO_GENERATION)),
+        ("generations:read", "wait for generations", endpoints.get_generation_progress(NO_GENERATION)),
         (
             "artifacts:read",
             "download what was paid for",
-            endpoints.get_generation_download(_NO_GENERATION, _NO_PROJECT),
+            endpoints.get_generation_download(NO_GENERATION, NO_PROJECT),
         ),
     )
     may = []
