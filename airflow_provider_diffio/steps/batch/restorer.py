@@ -137,8 +137,6 @@ class Restorer:
         return self._ledger.find(content_key, request, self._options.arguments["on_changed_request"])
 
     def _upload(self, row: Row, place: Place, request: LedgerRequest) -> tuple[Project, str, Record | None]:
-        from airflow_provider_diffio.hooks.sources import content_digest
-
         if row.upload is None:
             given = self._options.arguments
             location = self._opener.open(row.source.where)
@@ -149,8 +147,8 @@ class Restorer:
                 params=given["project_params"],
             )
             project = upload.run()
-            digest = upload.content_digest or content_digest(location)
-            if Place.of(location) != place:
+            digest = upload.content_digest
+            if digest is None or Place.of(location) != place:
                 raise DiffioSourceChangedError(f"{place.uri} changed while it was uploaded.")
             row.upload = (project, digest)
         project, digest = row.upload
