@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_diffio.api.models import Generation, GenerationSummary, Project
+from airflow_provider_diffio.ledger.errors import DiffioLedgerError
 from airflow_provider_diffio.steps.ledger import Held, Ledger, LedgerRequest
 from airflow_provider_diffio.storage import resolve
 from airflow_provider_diffio.storage.object_directory import ObjectDirectory
@@ -79,16 +80,19 @@ def work(directory: str, sold: Path, jobs: int, seed: int, lease: float, conn_id
     while left:
         content = left.pop()
         project = Project(f"project-{seed}-{content[-4:]}", "a.wav", "audio/wav", 10, "uploaded")
-        outcome = ledger.start(
-            content,
-            10,
-            REQUEST,
-            project=project,
-            place=None,
-            send=seller.send,
-            existing=seller.existing,
-        )
-        if isinstance(outcome, Held):
+        try:
+            outcome = ledger.start(
+                content,
+                10,
+                REQUEST,
+                project=project,
+                place=None,
+                send=seller.send,
+                existing=seller.existing,
+            )
+        except DiffioLedgerError:  # a store that is slower than the lease: as Airflow does, try again
+            outcome = None
+        if outcome is None or isinstance(outcome, Held):
             left.insert(0, content)
             time.sleep(0.02)
 
