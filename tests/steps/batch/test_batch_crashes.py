@@ -109,7 +109,7 @@ def nights(tmp_path: Path, output: Path, connection: dict[str, Any], short_defer
 @pytest.fixture
 def slow_at_diffio(sandbox: Sandbox) -> None:
     """Let no generation be over before the task has deferred."""
-    sandbox.add_fault("processing-seconds", seconds=0.1, nth="every")
+    sandbox.add_fault("processing-seconds", seconds=0.6, nth="every")
 
 
 def test_these_are_all_events_there_are(watched: Worker, nights: Nights, slow_at_diffio: None) -> None:
