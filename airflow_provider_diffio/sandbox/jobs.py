@@ -18,6 +18,8 @@ from airflow_provider_diffio.sandbox.settings import Settings
 from airflow_provider_diffio.sandbox.state import Asset, Generation
 
 _WORKER: Final = "airflow_provider_diffio.sandbox.worker"
+#: A worker whose output has closed is about to end.
+_SECONDS_TO_END: Final = 10.0
 
 
 class RestorationError(Exception):
@@ -71,8 +73,7 @@ class Jobs:
     async def close(self) -> None:
         """End the workers."""
         for process in self._all:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
+            _kill(process)
         await asyncio.gather(*(process.wait() for process in self._all))
         self._all.clear()
         self._idle.clear()
@@ -80,25 +81,21 @@ class Jobs:
     async def _ask(self, job: dict[str, Any]) -> dict[str, Any]:
         async with self._slots:
             process = self._idle_worker() or await self._spawn()
-            finished = False
             try:
                 if process.stdin is None or process.stdout is None:
                     raise RestorationError("The restoration worker cannot be reached.")
                 process.stdin.write(json.dumps(job).encode() + b"\n")
                 await process.stdin.drain()
                 line = await process.stdout.readline()
-                finished = bool(line)
             except ConnectionError:
                 line = b""
-            finally:
+            except BaseException:
                 # A job that was given up keeps its process busy; a new one is cheaper than waiting.
-                if finished:
-                    self._idle.append(process)
-                else:
-                    with contextlib.suppress(ProcessLookupError):
-                        process.kill()
+                _kill(process)
+                raise
             if not line:
                 raise RestorationError("The recording could not be restored.", await _end_of(process))
+            self._idle.append(process)
             result: dict[str, Any] = json.loads(line)
             return result
 
@@ -124,9 +121,19 @@ class Jobs:
         return process
 
 
+def _kill(process: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.kill()
+
+
 async def _end_of(process: asyncio.subprocess.Process) -> str:
     """How a worker ended that brought no result."""
-    status = await process.wait()
+    # Killing a process that has just ended takes its status away from whoever waits for it.
+    try:
+        status = await asyncio.wait_for(process.wait(), _SECONDS_TO_END)
+    except TimeoutError:
+        _kill(process)
+        status = await process.wait()
     if status < 0:
         return f"The decoder crashed on this recording ({signal.Signals(-status).name})."
     return f"The decoder ended on this recording with status {status}."
