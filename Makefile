@@ -11,6 +11,8 @@ VERSIONS := 2.11.2 3.0.6 3.1.8 3.2.2 3.3.2 3.4.0b2
 NEWEST := $(lastword $(foreach version,$(VERSIONS),$(if $(findstring b,$(version))$(findstring rc,$(version)),,$(version))))
 AIRFLOW ?= $(NEWEST)
 ARGS ?=
+# A test that fails on a busy machine of the CI runs once more there; the closing line counts these as "rerun".
+AGAIN := $(if $(CI),--reruns 1 -raR)
 
 VENV := .venv-$(AIRFLOW)
 READY := $(VENV)/.ready
@@ -33,20 +35,20 @@ venv: $(READY) ## Build .venv-<airflow version> from the pinned versions
 # The whole suite in two processes; a selection in one, where you see its output and a debugger works.
 .PHONY: test
 test: $(READY) ## Run the whole test suite; ARGS goes to pytest
-	@$(VENV)/bin/python -m pytest $(or $(ARGS),-n 2)
+	@$(VENV)/bin/python -m pytest $(or $(ARGS),-n 2) $(AGAIN)
 
 LOWEST := $(addprefix tests/,api hooks operators sensors triggers)
 
 .PHONY: test-lowest
 test-lowest: .venv-lowest/.ready ## Test with the lowest versions that pyproject.toml allows (Airflow 2.11.0)
-	@.venv-lowest/bin/python -m pytest -n 2 $(or $(ARGS),$(LOWEST))
+	@.venv-lowest/bin/python -m pytest -n 2 $(or $(ARGS),$(LOWEST)) $(AGAIN)
 
 # Rooms that import no Airflow, or that test-lowest runs on the oldest one.
 APART := api cli conformance hooks hostile ledger operators sandbox sensors simulation storage triggers
 
 .PHONY: test-airflow
 test-airflow: $(READY) ## Run the rooms that differ most between versions of Airflow (with AIRFLOW=2.11.2)
-	@$(VENV)/bin/python -m pytest -n 2 $(addprefix --ignore=tests/,$(APART)) $(ARGS)
+	@$(VENV)/bin/python -m pytest -n 2 $(addprefix --ignore=tests/,$(APART)) $(ARGS) $(AGAIN)
 
 .PHONY: matrix
 matrix: ## Run the whole test suite on every Airflow, one after the other, with a summary
@@ -84,20 +86,20 @@ preview: .venv-docs/.ready ## Serve the documentation, and rebuild it while you 
 browser: $(READY) .tools/playwright/.ready ## Connection form and the sandbox's page in a real browser (needs Chromium; pictures in .browser/)
 	@.ci/browser --check
 	@# One after the other: two synchronous Playwrights do not go into one process.
-	@PYTHONPATH=.tools/playwright $(VENV)/bin/python -m pytest tests/browser $(ARGS)
-	@PYTHONPATH=.tools/playwright $(VENV)/bin/python -m pytest tests/sandbox/test_page.py $(ARGS)
+	@PYTHONPATH=.tools/playwright $(VENV)/bin/python -m pytest tests/browser $(ARGS) $(AGAIN)
+	@PYTHONPATH=.tools/playwright $(VENV)/bin/python -m pytest tests/sandbox/test_page.py $(ARGS) $(AGAIN)
 
 .PHONY: package
 package: $(READY) ## Build wheel and sdist, and try them and each extra in clean environments (needs network)
 	@$(MAKE) .venv-stores/.ready || echo "without the stores' servers, extras that need them are not tried"
-	@DIFFIO_PACKAGE=1 $(VENV)/bin/python -m pytest tests/packaging $(ARGS)
+	@DIFFIO_PACKAGE=1 $(VENV)/bin/python -m pytest tests/packaging $(ARGS) $(AGAIN)
 
 .venv-stores/.ready: .ci/stores-requirements.txt .ci/stores .ci/debian .ci/lib.sh
 	@.ci/stores
 
 .PHONY: stores
 stores: .venv-stores/.ready ## Try every store that the documentation names, on a real server (needs network)
-	@.venv-stores/bin/python -m tests.stores $(ARGS)
+	@.venv-stores/bin/python -m tests.stores $(or $(ARGS),-n 2) $(AGAIN)
 
 .PHONY: powercut
 powercut: $(READY) ## Cut the power at each point of a write, and judge every state of the disk (needs strace)

@@ -1,5 +1,5 @@
 """
-Run the tests of ``make stores``, in two processes, or those that the arguments for pytest name.
+Run the tests of ``make stores``, or those that the arguments for pytest name.
 
 The sandbox's odd recordings belong to them: their programs are installed together with the servers.
 """
@@ -15,4 +15,4 @@ TESTS = ("tests/stores", "tests/sandbox/test_media_of_programs.py", "tests/sandb
 if __name__ == "__main__":
     arguments = sys.argv[1:]
     selected = [argument for argument in arguments if argument.startswith("tests/")]
-    sys.exit(pytest.main([*arguments, *(() if selected else TESTS), *(() if arguments else ("-n", "2"))]))
+    sys.exit(pytest.main([*arguments, *(() if selected else TESTS)]))
