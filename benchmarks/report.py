@@ -80,7 +80,7 @@ def _restorations(found: dict[str, Any]) -> Iterator[Line]:
         f"CPU of the last 50 of {found['count']} restorations to the first", last / first, 1.1, "times"
     )
     plain = found["unmasked_cpu_ms"]
-    # 15 ms were promised where one without masking takes 8; machines differ, and so does one from hour to hour.
+    # 15 ms are the bound where one without masking takes 8: machines differ, even from hour to hour.
     yield _most(f"CPU of a small restoration ({last:.1f} ms) to one unmasked", last / plain, 15 / 8, "times")
     yield _most("memory after the first 50", found["grown_mib"], 10, "MiB")
 

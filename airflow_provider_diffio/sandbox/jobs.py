@@ -81,9 +81,9 @@ class Jobs:
     async def _ask(self, job: dict[str, Any]) -> dict[str, Any]:
         async with self._slots:
             process = self._idle_worker() or await self._spawn()
+            if process.stdin is None or process.stdout is None:
+                raise RestorationError("The restoration worker cannot be reached.")
             try:
-                if process.stdin is None or process.stdout is None:
-                    raise RestorationError("The restoration worker cannot be reached.")
                 process.stdin.write(json.dumps(job).encode() + b"\n")
                 await process.stdin.drain()
                 line = await process.stdout.readline()
